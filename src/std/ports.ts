@@ -1,0 +1,28 @@
+/**
+ * Time and chance, injected: code outside adapters never asks the machine for either, so that a simulation can give both.
+ */
+export interface Clock {
+  /** Milliseconds since the Unix epoch, of the wall clock. */
+  now(): number;
+  /** Milliseconds of a clock that never goes back. */
+  monotonic(): number;
+  /** Resolves after `ms`, or rejects with the signal's reason. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+export interface Random {
+  /** Cryptographically strong bytes. */
+  bytes(length: number): Uint8Array;
+}
+
+/** `YYYY-MM-DDTHH:MM:SS.mmmZ`, the only form of time in the ledger. */
+export const formatTime = (ms: number): string => new Date(ms).toISOString();
+
+const TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/;
+
+/** Milliseconds of a time in the ledger's form; undefined for another form or a date that does not exist. */
+export function parseTime(text: string): number | undefined {
+  if (!TIME.test(text)) return undefined;
+  const ms = Date.parse(text);
+  return Number.isNaN(ms) || formatTime(ms) !== text ? undefined : ms;
+}

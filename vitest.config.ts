@@ -1,0 +1,14 @@
+import { defineConfig } from "vitest/config";
+
+const slow = ["test/e2e/**/*.test.ts", "test/sim/**/*.test.ts"];
+
+export default defineConfig({
+  test: {
+    reporters: ["default", "./test/report.ts"],
+    testTimeout: 30_000,
+    projects: [
+      { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"], exclude: slow } },
+      { extends: true, test: { name: "e2e", include: slow, testTimeout: 300_000, hookTimeout: 120_000, fileParallelism: false } },
+    ],
+  },
+});
