@@ -1,0 +1,55 @@
+# Node 24 comes from node_modules, so that any Node >= 20 with npm >= 10 is enough to begin with.
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+SHELL := /bin/bash -euo pipefail
+INSTALLED := node_modules/.package-lock.json
+
+.PHONY: help fmt lint test check build demo bench gen conformance clean
+.DEFAULT_GOAL := help
+
+help: ## Show the targets.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
+
+$(INSTALLED): package.json package-lock.json .npmrc
+	@echo "Installing what is missing (about half a minute the first time) ..."
+	@npm ci --loglevel=error
+	@node -e 'const v = process.versions.node; if (!v.startsWith("24.")) { console.error(`Node 24 is needed, this is $${v}. On other systems than Linux x64, put Node 24 first on PATH.`); process.exit(1) }'
+
+fmt: $(INSTALLED) ## Format sources and protos.
+	biome check --write .
+	buf format -w
+
+lint: $(INSTALLED) ## Formatting, lint, types, unused code, protos, drift of generated code.
+	biome check .
+	oxlint --type-aware --deny-warnings
+	tsc -p tsconfig.json
+	tsc -p tsconfig.pure.json
+	knip
+	buf lint
+	buf format --diff --exit-code
+	if [ -f proto/baseline.binpb ]; then buf breaking --against proto/baseline.binpb; fi
+	node deploy/drift.ts
+
+gen: $(INSTALLED) ## Generate TypeScript from the protos, and the command-line reference.
+	buf generate
+	node src/main.ts docs > docs/cli.md
+
+check: $(INSTALLED) ## The fast tests.
+	vitest run --project unit
+
+test: build ## Every test; ends with "N passed, N failed".
+	vitest run
+
+build: $(INSTALLED) ## Bundle the program into dist/.
+	node deploy/bundle.ts
+
+demo: build ## The main job, end to end, on the embedded store.
+	npx --no-install datapilot demo
+
+bench: build ## Measure, each figure beside its baseline.
+	node test/bench/main.ts $(BENCH)
+
+conformance: $(INSTALLED) ## The official Connect and gRPC conformance suite, on both listeners (needs Go).
+	test/conformance/run.sh
+
+clean: ## Remove what was built.
+	rm -rf dist coverage node_modules
