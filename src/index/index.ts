@@ -1,0 +1,117 @@
+/**
+ * The index port: a fold of the commits that answers fast and can be thrown away. Owns the contract that every adapter keeps.
+ *
+ * - `apply` takes the commits that follow the watermark, changes everything in one transaction or nothing, and gives the same
+ *   state digest however the commits are batched.
+ * - A reader answers for its size whatever is appended meanwhile, and equals the fold of that prefix.
+ * - Nothing here is a source of truth: the log never signs what it read from an index.
+ */
+import type { Digest, LogIndex, RecordId, TreeSize } from "../std/brand.ts";
+import type { NodeReader } from "../merkle/proofs.ts";
+import type { Rows, View, ViewReader } from "../fold/view.ts";
+import type { ValidCommit } from "../record/chain.ts";
+
+export interface Watermark {
+  /** Number of the next commit. */
+  readonly n: number;
+  readonly size: TreeSize;
+  /** SHA-256 of the last commit object; of the empty string before any. */
+  readonly commitHash: Digest;
+  readonly root: Digest;
+  readonly state: Digest;
+  /** Every record below exists as its own object. */
+  readonly materialised: TreeSize;
+  /** Size of the published checkpoint. */
+  readonly published: TreeSize;
+}
+
+/** A commit to apply; with its bytes it is kept in the tail until it is published. */
+export interface AppliedCommit extends ValidCommit {
+  readonly bytes?: Uint8Array;
+}
+
+export interface IndexedEntry {
+  readonly index: LogIndex;
+  readonly record: RecordId;
+  readonly project: RecordId;
+  readonly seq: number;
+  readonly kind: string;
+  /** Number of the commit that holds it. */
+  readonly commit: number;
+  readonly entryBytes: Uint8Array;
+}
+
+export interface OutLink {
+  readonly target: LogIndex;
+  readonly rel: string;
+}
+
+export interface InLink {
+  readonly source: LogIndex;
+  readonly rel: string;
+}
+
+export interface ListQuery {
+  readonly project?: RecordId;
+  readonly kinds?: readonly string[];
+  /** First index of an ascending list, last of a descending one; inclusive. */
+  readonly from?: number;
+  readonly limit: number;
+  readonly reverse?: boolean;
+}
+
+export interface IndexedCommit {
+  readonly n: number;
+  readonly first: LogIndex;
+  readonly size: TreeSize;
+  readonly hash: Digest;
+  readonly state: Digest;
+  readonly time: string;
+}
+
+/** Links as numbers, for walks over many of them. */
+export interface Adjacency {
+  readonly size: TreeSize;
+  /** Calls `visit` for each link of `i`, in no order that matters. */
+  out(i: number, visit: (target: number) => void): void;
+  in(i: number, visit: (source: number) => void): void;
+  /** Number of the project of entry `i`: equal for equal projects. */
+  project(i: number): number;
+  projectId(project: number): RecordId;
+}
+
+export interface IndexReader extends ViewReader, Disposable {
+  entry(i: number): IndexedEntry | undefined;
+  indexOf(id: RecordId): LogIndex | undefined;
+  /** The record's bytes; undefined beyond the size, or when it is not here. */
+  bytes(i: number): Uint8Array | undefined;
+  out(i: number): OutLink[];
+  in(i: number): InLink[];
+  list(query: ListQuery): LogIndex[];
+  /** Rows whose key begins with `prefix`, which holds ids whole; in a stable order. */
+  scan<V extends View>(view: V, prefix: string): Iterable<readonly [key: string, row: Rows[V]]>;
+  heads(): Map<Digest, { readonly count: number; readonly last: Digest }>;
+  commit(n: number): IndexedCommit | undefined;
+  adjacency(): Adjacency;
+}
+
+export interface Index extends AsyncDisposable {
+  readonly watermark: Watermark;
+  /** Applies the commits that follow the watermark in one transaction; a gap is a bug and asserts. */
+  apply(commits: readonly AppliedCommit[]): void;
+  setMaterialised(size: TreeSize): void;
+  /** Also drops the tail below. */
+  setPublished(size: TreeSize): void;
+  /** Answers for the first `asOf` entries; for all when absent. */
+  reader(asOf?: TreeSize): IndexReader;
+  /** Hashes of the complete subtrees of the applied tree. */
+  nodes(): NodeReader;
+  /** The frontier of the applied tree, for comparison with one computed from commits. */
+  frontier(): readonly Uint8Array[];
+  /** Bytes of commit `n` while it is not published. */
+  commitBytes(n: number): Uint8Array | undefined;
+  /** Waits until everything applied is on the disk. */
+  flush(): Promise<void>;
+  /** Forgets everything. */
+  clear(): void;
+}
