@@ -1,40 +1,51 @@
 /**
  * The hashes of RFC 6962: a leaf is H(0x00 ‖ entry), a node H(0x01 ‖ left ‖ right), the empty tree H("").
  *
- * SHA-256 is pure by default; where a platform has a faster one, the composition root installs it once with `setSha256`.
+ * SHA-256 is pure by default; where a platform has a faster one, the composition root installs it once with `setSha256`,
+ * before anything is hashed. Nothing here keeps a reference to what it is given.
  */
-import { sha256 as nobleSha256 } from "@noble/hashes/sha2.js";
+import { sha256 as pureSha256 } from "@noble/hashes/sha2.js";
 import type { Digest } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
 
-let hash: (data: Uint8Array) => Uint8Array = nobleSha256;
-
-export function setSha256(implementation: (data: Uint8Array) => Uint8Array): void {
-  hash = implementation;
+/** SHA-256 of bytes that come in pieces. */
+export interface Sha256Stream {
+  update(data: Uint8Array): void;
+  /** Ends the stream; call it once. */
+  digest(): Uint8Array;
 }
 
-export const sha256 = (data: Uint8Array): Uint8Array => hash(data);
-export const sha256Hex = (data: Uint8Array): Digest => formatHex(hash(data)) as Digest;
-
-/** Hashes what comes in pieces. */
-export function sha256Stream(): { update(data: Uint8Array): void; digest(): Uint8Array } {
-  const state = nobleSha256.create();
+let oneShot: (data: Uint8Array) => Uint8Array = (data) => pureSha256(data);
+let createStream: () => Sha256Stream = () => {
+  const state = pureSha256.create();
   return { digest: () => state.digest(), update: (data) => void state.update(data) };
+};
+
+/** Installs the platform's SHA-256. `hash` must have read its input when it returns: the buffer is used again. */
+export function setSha256(hash: (data: Uint8Array) => Uint8Array, stream: () => Sha256Stream = createStream): void {
+  oneShot = hash;
+  createStream = stream;
 }
 
-export const EMPTY_ROOT: Uint8Array = nobleSha256(new Uint8Array());
+export const sha256 = (data: Uint8Array): Uint8Array => oneShot(data);
+export const sha256Hex = (data: Uint8Array): Digest => formatHex(oneShot(data)) as Digest;
+export const sha256Stream = (): Sha256Stream => createStream();
+
+export const EMPTY_ROOT: Uint8Array = pureSha256(new Uint8Array());
 
 export function leafHash(entry: Uint8Array): Uint8Array {
   const data = new Uint8Array(entry.length + 1);
   data.set(entry, 1);
-  return hash(data);
+  return oneShot(data);
 }
 
+/** One buffer for all nodes: allocating it each time costs as much as a native hash. */
 const pair = new Uint8Array(65);
 pair[0] = 1;
 
+/** Both must be of 32 bytes; who takes hashes from outside checks that first. */
 export function nodeHash(left: Uint8Array, right: Uint8Array): Uint8Array {
   pair.set(left, 1);
   pair.set(right, 33);
-  return hash(pair);
+  return oneShot(pair);
 }

@@ -1,89 +1,82 @@
 /**
  * Inclusion and consistency proofs of RFC 6962, made from the complete subtrees of a tree and checked without any.
  *
- * Checks are total: whatever lengths and numbers an attacker gives, the answer is a boolean. Sizes go up to 2^53−1, so nothing
- * here shifts by 32-bit operators.
+ * Checks are total: whatever lengths and numbers an attacker gives, the answer is false or undefined. Making a proof for an index
+ * or size that the tree does not have is a bug, and asserts.
  */
-import { equalBytes } from "../std/bytes.ts";
 import { assert } from "../std/assert.ts";
+import { equalBytes } from "../std/bytes.ts";
+import { Frontier } from "./frontier.ts";
 import { EMPTY_ROOT, nodeHash } from "./hash.ts";
+import { floorLog2, isCount, isPowerOfTwo, splitPoint } from "./split.ts";
 
 /** Gives the hash of the complete subtree of 2^level leaves that begins at leaf index·2^level. */
 export type NodeReader = (level: number, index: number) => Uint8Array;
 
-/** The largest power of two below `n`, for n > 1. */
-export function splitPoint(n: number): number {
-  let k = 1;
-  while (k * 2 < n) k *= 2;
-  return k;
-}
-
-const log2 = (power: number): number => Math.round(Math.log2(power));
-
-/** Root of leaves [lo, hi), where lo is a multiple of the subtree's width. */
+/** Root of leaves [lo, hi), where lo is a multiple of the smallest power of two that is not below hi − lo. */
 export function subtreeRoot(lo: number, hi: number, read: NodeReader): Uint8Array {
   const width = hi - lo;
-  if (width === 1) return read(0, lo);
-  const k = splitPoint(width);
-  if (k * 2 === width && lo % width === 0) return read(log2(width), lo / width);
-  return nodeHash(subtreeRoot(lo, lo + k, read), subtreeRoot(lo + k, hi, read));
+  if (isPowerOfTwo(width)) return read(floorLog2(width), lo / width);
+  const middle = lo + splitPoint(width);
+  return nodeHash(subtreeRoot(lo, middle, read), subtreeRoot(middle, hi, read));
 }
 
-export const rootAt = (size: number, read: NodeReader): Uint8Array => (size === 0 ? EMPTY_ROOT : subtreeRoot(0, size, read));
-
-/** Hashes from the leaf's sibling up to the root's child. */
+/** RFC 6962 §2.1.1: hashes from the leaf's sibling up to the root's child. */
 export function inclusionProof(index: number, size: number, read: NodeReader): Uint8Array[] {
-  assert(Number.isSafeInteger(index) && index >= 0 && index < size, "the index is in the tree");
+  assert(isCount(index) && isCount(size) && index < size, "the index is in the tree");
   const proof: Uint8Array[] = [];
   let lo = 0;
   let hi = size;
   while (hi - lo > 1) {
-    const k = splitPoint(hi - lo);
-    if (index < lo + k) {
-      proof.push(subtreeRoot(lo + k, hi, read));
-      hi = lo + k;
+    const middle = lo + splitPoint(hi - lo);
+    if (index < middle) {
+      proof.push(subtreeRoot(middle, hi, read));
+      hi = middle;
     } else {
-      proof.push(subtreeRoot(lo, lo + k, read));
-      lo += k;
+      proof.push(subtreeRoot(lo, middle, read));
+      lo = middle;
     }
   }
-  return proof.toReversed();
+  return proof.reverse();
 }
 
-/** Proof that the tree of size `to` extends the tree of size `from`; empty when they are equal or the first is empty. */
+/** RFC 6962 §2.1.2: that the tree of size `to` extends the tree of size `from`; empty when they are equal or the first is empty. */
 export function consistencyProof(from: number, to: number, read: NodeReader): Uint8Array[] {
-  assert(from >= 0 && from <= to, "a tree extends a smaller one");
+  assert(isCount(from) && isCount(to) && from <= to, "a tree extends a smaller one");
   if (from === 0 || from === to) return [];
   const proof: Uint8Array[] = [];
   let lo = 0;
   let hi = to;
-  let whole = true;
   while (from < hi) {
-    const k = splitPoint(hi - lo);
-    if (from <= lo + k) {
-      proof.push(subtreeRoot(lo + k, hi, read));
-      hi = lo + k;
+    const middle = lo + splitPoint(hi - lo);
+    if (from <= middle) {
+      proof.push(subtreeRoot(middle, hi, read));
+      hi = middle;
     } else {
-      proof.push(subtreeRoot(lo, lo + k, read));
-      lo += k;
-      whole = false;
+      proof.push(subtreeRoot(lo, middle, read));
+      lo = middle;
     }
   }
-  // The old tree's own last subtree, which its root alone does not give.
-  if (!whole) proof.push(subtreeRoot(lo, hi, read));
-  return proof.toReversed();
+  // The last subtree of the old tree, unless it is the whole old tree: its root the verifier has.
+  if (lo > 0) proof.push(subtreeRoot(lo, hi, read));
+  return proof.reverse();
 }
 
-const isSize = (n: number): boolean => Number.isSafeInteger(n) && n >= 0;
+const isHash = (hash: Uint8Array): boolean => hash.length === 32;
 
 /** Root that a proof leads to (RFC 9162 §2.1.3.2); undefined when the proof has the wrong length. */
-export function rootFromInclusion(index: number, size: number, leaf: Uint8Array, proof: readonly Uint8Array[]): Uint8Array | undefined {
-  if (!isSize(index) || !isSize(size) || index >= size || leaf.length !== 32) return undefined;
+export function rootFromInclusion(
+  index: number,
+  size: number,
+  leaf: Uint8Array,
+  proof: readonly Uint8Array[],
+): Uint8Array | undefined {
+  if (!isCount(index) || !isCount(size) || index >= size || !isHash(leaf)) return undefined;
   let fn = index;
   let sn = size - 1;
   let node = leaf;
   for (const hash of proof) {
-    if (sn === 0 || hash.length !== 32) return undefined;
+    if (sn === 0 || !isHash(hash)) return undefined;
     if (fn % 2 === 1 || fn === sn) {
       node = nodeHash(hash, node);
       while (fn % 2 === 0 && fn !== 0) {
@@ -97,58 +90,79 @@ export function rootFromInclusion(index: number, size: number, leaf: Uint8Array,
   return sn === 0 ? node : undefined;
 }
 
-export function verifyInclusion(index: number, size: number, leaf: Uint8Array, proof: readonly Uint8Array[], root: Uint8Array): boolean {
+export function verifyInclusion(
+  index: number,
+  size: number,
+  leaf: Uint8Array,
+  proof: readonly Uint8Array[],
+  root: Uint8Array,
+): boolean {
   const found = rootFromInclusion(index, size, leaf, proof);
   return found !== undefined && equalBytes(found, root);
 }
 
-/** Checks RFC 9162 §2.1.4.2. An empty tree is extended by every tree. */
-export function verifyConsistency(from: number, to: number, fromRoot: Uint8Array, toRoot: Uint8Array, proof: readonly Uint8Array[]): boolean {
-  if (!isSize(from) || !isSize(to) || from > to || proof.some((h) => h.length !== 32)) return false;
+/** RFC 9162 §2.1.4.2. Every tree extends the empty one. */
+export function verifyConsistency(
+  from: number,
+  to: number,
+  fromRoot: Uint8Array,
+  toRoot: Uint8Array,
+  proof: readonly Uint8Array[],
+): boolean {
+  if (!isCount(from) || !isCount(to) || from > to || !isHash(fromRoot) || !isHash(toRoot)) return false;
+  if (from === to)
+    return proof.length === 0 && equalBytes(fromRoot, toRoot) && (to > 0 || equalBytes(toRoot, EMPTY_ROOT));
   if (from === 0) return proof.length === 0 && equalBytes(fromRoot, EMPTY_ROOT);
-  if (from === to) return proof.length === 0 && equalBytes(fromRoot, toRoot);
-  const path = Number.isInteger(Math.log2(from)) && 2 ** log2(from) === from ? [fromRoot, ...proof] : [...proof];
-  const first = path[0];
-  if (first === undefined) return false;
   let fn = from - 1;
   let sn = to - 1;
   while (fn % 2 === 1) {
-    fn = Math.floor(fn / 2);
+    fn = (fn - 1) / 2;
     sn = Math.floor(sn / 2);
   }
-  let old = first;
-  let fresh = first;
-  for (const hash of path.slice(1)) {
-    if (sn === 0) return false;
+  // A complete old tree is itself the first hash, and the proof leaves it out.
+  let at = isPowerOfTwo(from) ? 0 : 1;
+  const first = at === 0 ? fromRoot : proof[0];
+  if (first === undefined || !isHash(first)) return false;
+  let older = first;
+  let newer = first;
+  for (; at < proof.length; at++) {
+    const hash = proof[at];
+    if (sn === 0 || hash === undefined || !isHash(hash)) return false;
     if (fn % 2 === 1 || fn === sn) {
-      old = nodeHash(hash, old);
-      fresh = nodeHash(hash, fresh);
+      older = nodeHash(hash, older);
+      newer = nodeHash(hash, newer);
       while (fn % 2 === 0 && fn !== 0) {
         fn /= 2;
         sn = Math.floor(sn / 2);
       }
-    } else fresh = nodeHash(fresh, hash);
+    } else newer = nodeHash(newer, hash);
     fn = Math.floor(fn / 2);
     sn = Math.floor(sn / 2);
   }
-  return sn === 0 && equalBytes(old, fromRoot) && equalBytes(fresh, toRoot);
+  return sn === 0 && equalBytes(older, fromRoot) && equalBytes(newer, toRoot);
 }
 
+/** Root over leaf hashes. */
 export function treeRoot(leaves: readonly Uint8Array[]): Uint8Array {
-  const store = new HashStore();
-  for (const leaf of leaves) store.append(leaf);
-  return store.root();
+  const frontier = Frontier.empty();
+  for (const leaf of leaves) frontier.append(leaf);
+  return frontier.root();
 }
 
-/** The complete subtrees of a growing tree, in memory: 64 bytes a leaf. */
+const FIRST_ROW_BYTES = 2_048;
+
+/** The complete subtrees of a growing tree, in memory: 64 bytes a leaf, and as much again while a row grows. */
 export class HashStore {
-  readonly #levels: { bytes: Uint8Array; count: number }[] = [];
+  /** Row l holds the hashes of level l side by side; rows double when full. */
+  readonly #rows: { bytes: Uint8Array; count: number }[] = [];
 
   get size(): number {
-    return this.#levels[0]?.count ?? 0;
+    return this.#rows[0]?.count ?? 0;
   }
 
+  /** Takes a leaf hash. */
   append(leaf: Uint8Array): void {
+    assert(isHash(leaf), "a hash has 32 bytes");
     let node = leaf;
     for (let level = 0; ; level++) {
       const count = this.#push(level, node);
@@ -158,10 +172,13 @@ export class HashStore {
   }
 
   #push(level: number, node: Uint8Array): number {
-    let row = this.#levels[level];
-    if (row === undefined) this.#levels.push((row = { bytes: new Uint8Array(32 * 64), count: 0 }));
+    let row = this.#rows[level];
+    if (row === undefined) {
+      row = { bytes: new Uint8Array(FIRST_ROW_BYTES), count: 0 };
+      this.#rows.push(row);
+    }
     if (32 * row.count === row.bytes.length) {
-      const grown = new Uint8Array(row.bytes.length * 2);
+      const grown = new Uint8Array(2 * row.bytes.length);
       grown.set(row.bytes);
       row.bytes = grown;
     }
@@ -169,14 +186,16 @@ export class HashStore {
     return ++row.count;
   }
 
+  /** Gives a view, not a copy: valid for ever, and not to be changed. */
   readonly read: NodeReader = (level, index) => {
-    const row = this.#levels[level];
+    const row = this.#rows[level];
     assert(row !== undefined && index >= 0 && index < row.count, `subtree ${index} of level ${level} is complete`);
     return row.bytes.subarray(32 * index, 32 * index + 32);
   };
 
   /** Root of the first `size` leaves; of all when absent. */
   root(size: number = this.size): Uint8Array {
-    return rootAt(size, this.read);
+    assert(isCount(size) && size <= this.size, "the tree has that many leaves");
+    return size === 0 ? EMPTY_ROOT : subtreeRoot(0, size, this.read);
   }
 }
