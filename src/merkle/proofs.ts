@@ -37,7 +37,7 @@ export function inclusionProof(index: number, size: number, read: NodeReader): U
       lo = middle;
     }
   }
-  return proof.reverse();
+  return proof.toReversed();
 }
 
 /** RFC 6962 §2.1.2: that the tree of size `to` extends the tree of size `from`; empty when they are equal or the first is empty. */
@@ -59,7 +59,7 @@ export function consistencyProof(from: number, to: number, read: NodeReader): Ui
   }
   // The last subtree of the old tree, unless it is the whole old tree: its root the verifier has.
   if (lo > 0) proof.push(subtreeRoot(lo, hi, read));
-  return proof.reverse();
+  return proof.toReversed();
 }
 
 const isHash = (hash: Uint8Array): boolean => hash.length === 32;

@@ -1,50 +1,71 @@
-/** Checkpoints (C2SP tlog-checkpoint): origin, size and root of a tree in a signed note, without extension lines. */
-import { parseDecimal } from "../std/brand.ts";
-import { formatBase64, parseBase64, utf8 } from "../std/bytes.ts";
+/**
+ * Signed checkpoints: what a log says about its tree, accepted only under keys that the caller trusts.
+ *
+ * Lines of unknown keys are ignored; a line of a known key that fails refuses the whole note, whatever else signed it.
+ */
+import { equalBytes, utf8 } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
-import { openCosignature } from "./cosignature.ts";
-import { isKeyName, type VerifierKey } from "./keys.ts";
+import { type Checkpoint, parseCheckpoint } from "./checkpoint-text.ts";
+import { verifyCosignature } from "./cosignature.ts";
+import type { VerifierKey } from "./keys.ts";
 import { type Note, parseNote } from "./note.ts";
 import type { SignatureVerifier } from "./signatures.ts";
 
-export interface Checkpoint {
-  readonly origin: string;
-  readonly size: number;
-  readonly root: Uint8Array;
-}
+export { type Checkpoint, formatCheckpoint, parseCheckpoint } from "./checkpoint-text.ts";
 
-export const formatCheckpoint = ({ origin, root, size }: Checkpoint): string => `${origin}\n${size}\n${formatBase64(root)}\n`;
-
-export function parseCheckpoint(text: string): Checkpoint {
-  const [origin = "", decimal = "", base64 = "", ...rest] = text.split("\n");
-  const size = parseDecimal(decimal);
-  const root = parseBase64(base64);
-  if (rest.length !== 1 || rest[0] !== "" || !isKeyName(origin) || size === undefined || root?.length !== 32) throw new Violation("checkpoint.malformed", "the text is not exactly origin, decimal size and base64 root, a line each");
-  return { origin, root, size };
-}
-
-/** Whether the key's line on a note is right; undefined when the note has none. */
+/** Whether every line of the key verifies; undefined when there is none. A key of algorithm 4 never signs for a log: undefined. */
 export function verifyLogSignature(note: Note, key: VerifierKey, verifier: SignatureVerifier): boolean | undefined {
-  const lines = note.signatures.filter((s) => s.name === key.name && s.id === key.id);
-  if (lines.length === 0) return undefined;
-  if (key.algorithm === 1) return lines.every((l) => verifier.ed25519(key.publicKey, utf8(note.text), l.signature));
-  return openCosignature(note.text, parseCheckpoint(note.text), key, lines, verifier) !== undefined;
+  switch (key.algorithm) {
+    case 1: {
+      const lines = note.signatures.filter((line) => line.id === key.id && line.name === key.name);
+      if (lines.length === 0) return undefined;
+      const message = utf8(note.text);
+      return lines.every((line) => verifier.ed25519(key.publicKey, message, line.signature));
+    }
+    case 6:
+      try {
+        return verifyCosignature(note, key, verifier) === undefined ? undefined : true;
+      } catch (error) {
+        if (error instanceof Violation && error.code === "checkpoint.signature") return false;
+        throw error;
+      }
+    case 4:
+      return undefined;
+  }
 }
 
 export interface OpenedCheckpoint {
   readonly checkpoint: Checkpoint;
   readonly note: Note;
+  /** The given keys that signed, at least one of them by the name of the origin. */
   readonly signedBy: readonly VerifierKey[];
 }
 
-/** Opens a checkpoint: lines of unknown keys are ignored, a known key whose line fails rejects the note. */
-export function openCheckpoint(bytes: Uint8Array, keys: readonly VerifierKey[], verifier: SignatureVerifier): OpenedCheckpoint {
+const sameKey = (a: VerifierKey, b: VerifierKey): boolean =>
+  a.id === b.id && a.name === b.name && equalBytes(a.publicKey, b.publicKey);
+
+/**
+ * Opens a checkpoint under log keys. Violations: `checkpoint.malformed`; `checkpoint.signature` when a line of a given key fails,
+ * or no key of the origin signed; `checkpoint.origin` when no key given is of the origin.
+ */
+export function openCheckpoint(
+  bytes: Uint8Array,
+  keys: readonly VerifierKey[],
+  verifier: SignatureVerifier,
+): OpenedCheckpoint {
   const note = parseNote(bytes);
   const checkpoint = parseCheckpoint(note.text);
-  const signedBy = keys.filter((key) => {
-    const right = verifyLogSignature(note, key, verifier);
-    if (right === false) throw new Violation("checkpoint.signature", `the line of ${key.name} is not its signature of this note`);
-    return right === true;
-  });
+  const signedBy: VerifierKey[] = [];
+  for (const key of keys) {
+    if (signedBy.some((k) => sameKey(k, key))) continue;
+    const valid = verifyLogSignature(note, key, verifier);
+    if (valid === false) throw new Violation("checkpoint.signature", `the signature of ${key.name} does not verify`);
+    if (valid === true) signedBy.push(key);
+  }
+  if (!signedBy.some((key) => key.name === checkpoint.origin)) {
+    if (keys.some((key) => key.name === checkpoint.origin))
+      throw new Violation("checkpoint.signature", `no trusted key of ${checkpoint.origin} signed it`);
+    throw new Violation("checkpoint.origin", `no trusted key is of the log ${checkpoint.origin}`);
+  }
   return { checkpoint, note, signedBy };
 }

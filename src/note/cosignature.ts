@@ -1,59 +1,88 @@
-/** Cosignatures (C2SP tlog-cosignature): a time and a signature that says "at that time I saw this tree, extending what I saw before". */
+/**
+ * Cosignatures (C2SP tlog-cosignature): that a cosigner saw, at a time, the log at its newest consistent size.
+ *
+ * The line holds an 8-byte big-endian timestamp in seconds, then the signature. The Ed25519 message does not commit to the
+ * cosigner's name, so one key must never serve two names (`policy.duplicate-key`).
+ */
+import { assert } from "../std/assert.ts";
 import { concat, utf8 } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
-import type { Checkpoint } from "./checkpoint.ts";
-import type { VerifierKey } from "./keys.ts";
-import type { Note, NoteSignature } from "./note.ts";
+import { parseCheckpoint } from "./checkpoint-text.ts";
+import type { KeyAlgorithm, VerifierKey } from "./keys.ts";
+import type { Note } from "./note.ts";
 import type { SignatureVerifier } from "./signatures.ts";
 
-function uint64(n: number): Uint8Array {
+const LABEL = utf8("subtree/v1\n\0");
+
+function u64(n: number): Uint8Array {
   const bytes = new Uint8Array(8);
   new DataView(bytes.buffer).setBigUint64(0, BigInt(n));
   return bytes;
 }
 
-const withLength = (text: string): Uint8Array => {
+/** A string of 1 to 255 bytes after its length. */
+function opaque(text: string): Uint8Array {
   const bytes = utf8(text);
-  return concat(Uint8Array.of(bytes.length), bytes);
-};
-
-/** What a cosigner signs. `timestamp` is in seconds since the epoch; `text` is the note's. */
-export function cosignatureMessage(algorithm: 4 | 6, name: string, timestamp: number, text: string, tree: Checkpoint): Uint8Array {
-  if (algorithm === 4) return utf8(`cosignature/v1\ntime ${timestamp}\n${text}`);
-  return concat(utf8("subtree/v1\n\0"), withLength(name), uint64(timestamp), withLength(tree.origin), uint64(0), uint64(tree.size), tree.root);
+  assert(bytes.length >= 1 && bytes.length <= 255, "a name has 1 to 255 bytes");
+  return concat(new Uint8Array([bytes.length]), bytes);
 }
 
-/** The signature blob of a note line: time and signature. */
-export const formatCosignature = (timestamp: number, signature: Uint8Array): Uint8Array => concat(uint64(timestamp), signature);
-
-export interface Cosignature {
-  /** Seconds since the epoch. */
-  readonly timestamp: number;
+/** What a cosigner signs. `text` is the note's text; for ML-DSA-44 it must be a checkpoint, else `checkpoint.malformed`. */
+export function cosignatureMessage(
+  key: { readonly name: string; readonly algorithm: KeyAlgorithm },
+  timestamp: number,
+  text: string,
+): Uint8Array {
+  assert(Number.isSafeInteger(timestamp) && timestamp >= 0, "a timestamp is in whole seconds");
+  switch (key.algorithm) {
+    case 4:
+      return utf8(`cosignature/v1\ntime ${timestamp}\n${text}`);
+    case 6: {
+      const { origin, root, size } = parseCheckpoint(text);
+      return concat(LABEL, opaque(key.name), u64(timestamp), opaque(origin), u64(0), u64(size), root);
+    }
+    case 1:
+      throw new Error("assertion failed: a key of algorithm 1 makes no cosignatures");
+  }
 }
 
-/** The earliest of the key's lines; undefined when one of them is wrong. */
-export function openCosignature(text: string, tree: Checkpoint, key: VerifierKey, lines: readonly NoteSignature[], verifier: SignatureVerifier): Cosignature | undefined {
-  const { algorithm } = key;
-  if (algorithm === 1) return undefined;
+/** What stands in the signature line after the key id. */
+export const formatCosignature = (timestamp: number, signature: Uint8Array): Uint8Array =>
+  concat(u64(timestamp), signature);
+
+/** Timestamp of a valid signature; undefined for an invalid one. */
+function openBlob(blob: Uint8Array, key: VerifierKey, text: string, verifier: SignatureVerifier): number | undefined {
+  if (blob.length < 8) return undefined;
+  const timestamp = Number(new DataView(blob.buffer, blob.byteOffset, 8).getBigUint64(0));
+  if (!Number.isSafeInteger(timestamp)) return undefined;
+  const message = cosignatureMessage(key, timestamp, text);
+  const signature = blob.subarray(8);
+  const valid =
+    key.algorithm === 4
+      ? verifier.ed25519(key.publicKey, message, signature)
+      : verifier.mlDsa44(key.publicKey, message, signature);
+  return valid ? timestamp : undefined;
+}
+
+/**
+ * When the key cosigned the note, in seconds since the epoch, or 0 when it states no time; undefined when no line is of this key,
+ * or when the key makes no cosignatures. Of several lines the earliest time holds.
+ *
+ * Throws the Violation `checkpoint.signature` when a line of this key fails: the whole note is then refused.
+ */
+export function verifyCosignature(
+  note: Note,
+  key: VerifierKey,
+  verifier: SignatureVerifier,
+): { readonly timestamp: number } | undefined {
+  if (key.algorithm === 1) return undefined;
   let earliest: number | undefined;
-  for (const { signature } of lines) {
-    if (signature.length <= 8) return undefined;
-    const time = new DataView(signature.buffer, signature.byteOffset).getBigUint64(0);
-    if (time > BigInt(Number.MAX_SAFE_INTEGER)) return undefined;
-    const timestamp = Number(time);
-    const message = cosignatureMessage(algorithm, key.name, timestamp, text, tree);
-    const verify = algorithm === 4 ? verifier.ed25519 : verifier.mlDsa44;
-    if (!verify(key.publicKey, message, signature.subarray(8))) return undefined;
-    earliest = Math.min(earliest ?? timestamp, timestamp);
+  for (const line of note.signatures) {
+    if (line.id !== key.id || line.name !== key.name) continue;
+    const timestamp = openBlob(line.signature, key, note.text, verifier);
+    if (timestamp === undefined)
+      throw new Violation("checkpoint.signature", `the signature of ${key.name} does not verify`);
+    if (earliest === undefined || earliest === 0 || (timestamp > 0 && timestamp < earliest)) earliest = timestamp;
   }
   return earliest === undefined ? undefined : { timestamp: earliest };
-}
-
-/** A cosigner's line on a checkpoint; undefined when there is none. A line that fails rejects the note. */
-export function verifyCosignature(note: Note, tree: Checkpoint, key: VerifierKey, verifier: SignatureVerifier): Cosignature | undefined {
-  const lines = note.signatures.filter((s) => s.name === key.name && s.id === key.id);
-  if (lines.length === 0) return undefined;
-  const opened = openCosignature(note.text, tree, key, lines, verifier);
-  if (opened === undefined) throw new Violation("checkpoint.signature", `the line of ${key.name} is not its cosignature of this note`);
-  return opened;
 }

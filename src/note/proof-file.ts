@@ -1,43 +1,65 @@
-/** Proof files (C2SP tlog-proof): an inclusion proof and the checkpoint that it leads to, as text. */
+/**
+ * Proof files (C2SP tlog-proof, `.tlog-proof`): one entry's index and inclusion proof, and the checkpoint that it leads to.
+ *
+ * `extra` is not authenticated by anything here: whoever uses it hashes it against the proof.
+ */
+import { assert } from "../std/assert.ts";
 import { parseDecimal } from "../std/brand.ts";
-import { formatBase64, parseBase64, parseUtf8, utf8 } from "../std/bytes.ts";
+import { formatBase64, parseBase64, parseUtf8 } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
 
-const HEADER = "c2sp.org/tlog-proof@v1";
-const MAX_HASHES = 63;
-
 export interface ProofFile {
-  /** Not authenticated by the file itself: here the entry, whose leaf hash the proof is for. */
-  readonly extra?: Uint8Array;
+  readonly extra?: Uint8Array | undefined;
   readonly index: number;
+  /** From the leaf's sibling to the root's child. */
   readonly hashes: readonly Uint8Array[];
   /** The signed note, verbatim. */
   readonly checkpoint: string;
 }
 
-export const formatProofFile = ({ checkpoint, extra, hashes, index }: ProofFile): Uint8Array =>
-  utf8(`${HEADER}\n${extra === undefined ? "" : `extra ${formatBase64(extra)}\n`}index ${index}\n${hashes.map((h) => `${formatBase64(h)}\n`).join("")}\n${checkpoint}`);
+const HEADER = "c2sp.org/tlog-proof@v1";
+const MAX_BYTES = 262_144;
+const MAX_HASHES = 63;
 
+export function formatProofFile({ checkpoint, extra, hashes, index }: ProofFile): string {
+  assert(
+    Number.isSafeInteger(index) && index >= 0 && hashes.length <= MAX_HASHES,
+    "a proof has an index and up to 63 hashes",
+  );
+  const lines = [
+    HEADER,
+    ...(extra === undefined ? [] : [`extra ${formatBase64(extra)}`]),
+    `index ${index}`,
+    ...hashes.map(formatBase64),
+    "",
+    checkpoint,
+  ];
+  return lines.join("\n");
+}
+
+/** Throws the Violation `pack.malformed` unless the bytes have the form; the checkpoint in it is not looked at. */
 export function parseProofFile(bytes: Uint8Array): ProofFile {
-  const bad = (detail: string): Violation => new Violation("proof.malformed", detail);
-  const text = bytes.length > 1 << 20 ? undefined : parseUtf8(bytes);
-  const split = text?.indexOf("\n\n") ?? -1;
-  if (text === undefined || split < 0) throw bad("the file is not text with an empty line before its checkpoint");
-  const lines = text.slice(0, split).split("\n");
-  if (lines.shift() !== HEADER) throw bad(`the first line is not ${HEADER}`);
+  const malformed = (detail: string): Violation => new Violation("pack.malformed", `the proof file ${detail}`);
+  if (bytes.length > MAX_BYTES) throw malformed(`is over ${MAX_BYTES} bytes`);
+  const whole = parseUtf8(bytes);
+  if (whole === undefined) throw malformed("is not UTF-8");
+  const end = whole.indexOf("\n\n");
+  if (end < 0) throw malformed("has no empty line before the checkpoint");
+  const lines = whole.slice(0, end).split("\n");
+  if (lines.shift() !== HEADER) throw malformed(`does not begin with ${HEADER}`);
   let extra: Uint8Array | undefined;
   if (lines[0]?.startsWith("extra ") === true) {
-    extra = parseBase64(lines.shift()?.slice("extra ".length) ?? "");
-    if (extra === undefined) throw bad("extra is not base64");
+    extra = parseBase64(lines.shift()?.slice(6) ?? "");
+    if (extra === undefined) throw malformed("has an extra line that is not strict base64");
   }
-  const first = lines.shift() ?? "";
-  const index = first.startsWith("index ") ? parseDecimal(first.slice("index ".length)) : undefined;
-  if (index === undefined) throw bad("there is no line `index <n>`");
-  if (lines.length > MAX_HASHES) throw bad(`there are more than ${MAX_HASHES} hashes`);
+  const indexLine = lines.shift();
+  const index = indexLine?.startsWith("index ") === true ? parseDecimal(indexLine.slice(6)) : undefined;
+  if (index === undefined) throw malformed("has no index line with a decimal without leading zeros");
+  if (lines.length > MAX_HASHES) throw malformed(`has over ${MAX_HASHES} hashes`);
   const hashes = lines.map((line) => {
-    const hash = parseBase64(line);
-    if (hash?.length !== 32) throw bad("a hash is not 32 bytes of base64");
+    const hash = line.length === 44 ? parseBase64(line) : undefined;
+    if (hash?.length !== 32) throw malformed("has a line that is not strict base64 of a hash");
     return hash;
   });
-  return { checkpoint: text.slice(split + 2), hashes, index, ...(extra === undefined ? {} : { extra }) };
+  return { checkpoint: whole.slice(end + 2), hashes, index, ...(extra === undefined ? {} : { extra }) };
 }

@@ -1,83 +1,105 @@
 /**
- * Signatures of notes, and one strict meaning of an Ed25519 signature: A and R canonical, S below the order, A not of small
- * order, and R == S·B − k·A without clearing the cofactor, as Go, OpenSSL and Node check it. A verifier that clears the cofactor
- * would accept what others refuse.
+ * Signatures, checked in pure code, and the rules that make every implementation give one answer (`ledger.md` §6, "Ed25519"):
+ * A and R canonical, S < L, A not of small order, and R = S·B − k·A without clearing the cofactor.
+ *
+ * Libraries differ exactly there. A native verifier has the equation but not all of the rules: it is used behind
+ * `isStrictEd25519`.
  */
-import { ed25519 } from "@noble/curves/ed25519.js";
+import { ED25519_TORSION_SUBGROUP, ed25519 } from "@noble/curves/ed25519.js";
 import { sha512 } from "@noble/hashes/sha2.js";
 import { ml_dsa44 } from "@noble/post-quantum/ml-dsa.js";
-import { concat, equalBytes } from "../std/bytes.ts";
+import { concat, equalBytes, formatHex } from "../std/bytes.ts";
+import type { KeyAlgorithm } from "./keys.ts";
 
+/** Checks signatures. Both methods are total: input of any length gives false, never a throw. */
 export interface SignatureVerifier {
   ed25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean;
   mlDsa44(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean;
 }
 
-/** Signs notes under one key; the message is what the key's algorithm says. */
+/** Signs with one key. */
 export interface NoteSigner {
   readonly name: string;
   readonly id: number;
-  readonly algorithm: 1 | 4 | 6;
+  readonly algorithm: KeyAlgorithm;
+  /** The bare signature of the algorithm, without key id or timestamp: 64 bytes, or 2,420 for ML-DSA-44. */
   sign(message: Uint8Array): Uint8Array;
 }
 
-const ORDER = 2n ** 252n + 27742317777372353535851937790883648493n;
-const FIELD = 2n ** 255n - 19n;
+const ML_DSA_44_PUBLIC_KEY_BYTES = 1312;
+const ML_DSA_44_SIGNATURE_BYTES = 2420;
 
-function littleEndian(bytes: Uint8Array): bigint {
-  let n = 0n;
-  for (let i = bytes.length - 1; i >= 0; i--) n = (n << 8n) | BigInt(bytes[i] ?? 0);
-  return n;
+const { Point } = ed25519;
+const SMALL_ORDER: ReadonlySet<string> = new Set(ED25519_TORSION_SUBGROUP);
+const ORDER = Point.Fn.ORDER;
+
+function bytesOf(number: bigint): Uint8Array {
+  const bytes = new Uint8Array(32);
+  let rest = number;
+  for (let i = 0; i < 32; i++, rest >>= 8n) bytes[i] = Number(rest & 0xffn);
+  return bytes;
 }
 
-/** Whether an encoded point has its y below the field's prime (the sign bit aside). */
-function isCanonicalPoint(bytes: Uint8Array): boolean {
-  const y = bytes.slice();
+function numberOf(bytes: Uint8Array): bigint {
+  let number = 0n;
+  for (let i = bytes.length - 1; i >= 0; i--) number = (number << 8n) | BigInt(bytes[i] ?? 0);
+  return number;
+}
+
+const ORDER_BYTES = bytesOf(ORDER);
+const FIELD_BYTES = bytesOf(Point.Fp.ORDER);
+/** The two y whose x is 0; there the sign bit must be clear. */
+const ONE = bytesOf(1n);
+const MINUS_ONE = bytesOf(Point.Fp.ORDER - 1n);
+
+/** Whether little-endian `a` is below `b`. */
+function isBelow(a: Uint8Array, b: Uint8Array): boolean {
+  for (let i = 31; i >= 0; i--) {
+    const difference = (a[i] ?? 0) - (b[i] ?? 0);
+    if (difference !== 0) return difference < 0;
+  }
+  return false;
+}
+
+/** Whether 32 bytes are the one encoding of their point, if they are a point. */
+function isCanonical(point: Uint8Array): boolean {
+  const sign = (point[31] ?? 0) & 0x80;
+  const y = point.slice();
   y[31] = (y[31] ?? 0) & 0x7f;
-  return littleEndian(y) < FIELD;
+  return isBelow(y, FIELD_BYTES) && (sign === 0 || !(equalBytes(y, ONE) || equalBytes(y, MINUS_ONE)));
 }
 
-// The y coordinates of the eight points of small order.
-const SMALL_ORDER_Y = new Set([0n, 1n, FIELD - 1n, ...torsionY()]);
-
-function torsionY(): bigint[] {
-  const hex = ["26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"];
-  return hex.map((h) => littleEndian(Uint8Array.from(h.match(/../g) ?? [], (b) => Number.parseInt(b, 16))));
-}
-
-/** The checks that a lenient native verifier may lack; what they pass, the equation still decides. */
-export function isStrictEd25519(publicKey: Uint8Array, signature: Uint8Array): boolean {
-  if (publicKey.length !== 32 || signature.length !== 64) return false;
-  if (!isCanonicalPoint(publicKey) || !isCanonicalPoint(signature.subarray(0, 32)) || littleEndian(signature.subarray(32)) >= ORDER) return false;
-  const y = publicKey.slice();
-  y[31] = (y[31] ?? 0) & 0x7f;
-  return !SMALL_ORDER_Y.has(littleEndian(y));
-}
+/** The rules that a cofactorless equation does not contain; cheap, on the bytes alone. */
+export const isStrictEd25519 = (publicKey: Uint8Array, signature: Uint8Array): boolean =>
+  publicKey.length === 32 &&
+  signature.length === 64 &&
+  isBelow(signature.subarray(32), ORDER_BYTES) &&
+  isCanonical(publicKey) &&
+  isCanonical(signature.subarray(0, 32)) &&
+  !SMALL_ORDER.has(formatHex(publicKey));
 
 function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   if (!isStrictEd25519(publicKey, signature)) return false;
+  const r = signature.subarray(0, 32);
+  let a: InstanceType<typeof Point>;
   try {
-    const { Point } = ed25519;
-    const r = signature.subarray(0, 32);
-    const a = Point.fromBytes(publicKey);
-    const s = littleEndian(signature.subarray(32));
-    const k = littleEndian(sha512(concat(r, publicKey, message))) % ORDER;
-    const sB = s === 0n ? Point.ZERO : Point.BASE.multiplyUnsafe(s);
-    const kA = k === 0n ? Point.ZERO : a.multiplyUnsafe(k);
-    return equalBytes(sB.subtract(kA).toBytes(), r);
+    a = Point.fromBytes(publicKey);
   } catch {
-    return false; // not a point
+    return false; // not a point of the curve
   }
+  const s = numberOf(signature.subarray(32));
+  const k = numberOf(sha512(concat(r, publicKey, message))) % ORDER;
+  // Equal encodings are equal points, torsion included.
+  return equalBytes(Point.BASE.multiplyUnsafe(s).subtract(a.multiplyUnsafe(k)).toBytes(), r);
 }
 
 function verifyMlDsa44(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
-  if (publicKey.length !== 1312 || signature.length !== 2420) return false;
+  if (publicKey.length !== ML_DSA_44_PUBLIC_KEY_BYTES || signature.length !== ML_DSA_44_SIGNATURE_BYTES) return false;
   try {
     return ml_dsa44.verify(signature, message, publicKey);
   } catch {
-    return false;
+    return false; // an encoding that the library refuses
   }
 }
 
-/** Runs anywhere, a browser included. */
 export const pureVerifier: SignatureVerifier = { ed25519: verifyEd25519, mlDsa44: verifyMlDsa44 };

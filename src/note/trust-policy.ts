@@ -1,100 +1,190 @@
-/** Trust policies (C2SP tlog-policy): which logs and witnesses count, and which quorum of witnesses is asked for. */
+/**
+ * Trust policies (C2SP tlog-policy): which logs and witnesses are known, and which cosignatures are enough.
+ *
+ * A group or the quorum names only what stands above it, and a name is member of one group at most: so evaluation is a walk over
+ * a tree, and a witness counts once. One public key in two lines, whatever its name or algorithm, is refused: it would let one
+ * party count twice, or a log vouch for itself.
+ */
+import { parseDecimal } from "../std/brand.ts";
+import { formatHex } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
-import { isKeyName, parseVkey, publicKeyText, type VerifierKey } from "./keys.ts";
+import { type KeyAlgorithm, parseVkey, type VerifierKey } from "./keys.ts";
 
-export interface PolicyLog {
+export interface TrustedLog {
   readonly key: VerifierKey;
   readonly url?: string;
 }
 
-export interface PolicyWitness extends PolicyLog {
+export interface TrustedWitness {
+  /** Name within the policy; the key has its own. */
   readonly name: string;
+  readonly key: VerifierKey;
+  readonly url?: string;
 }
 
-export interface PolicyGroup {
+export interface WitnessGroup {
   readonly name: string;
-  /** How many members must agree. */
+  /** How many of the members must have witnessed. */
   readonly threshold: number;
   readonly members: readonly string[];
 }
 
 export interface TrustPolicy {
-  readonly logs: readonly PolicyLog[];
-  readonly witnesses: readonly PolicyWitness[];
-  readonly groups: readonly PolicyGroup[];
+  readonly logs: readonly TrustedLog[];
+  readonly witnesses: readonly TrustedWitness[];
+  readonly groups: readonly WitnessGroup[];
   /** Name of a witness or group, or `none`. */
   readonly quorum: string;
 }
 
-const MAX_LINES = 10_000;
+const MAX_CHARACTERS = 1_048_576;
+/** Logs, witnesses and groups together; groups may be nested as deep. */
+const MAX_DEFINITIONS = 512;
+const NONE = "none";
 
+const LOG_ALGORITHMS: readonly KeyAlgorithm[] = [1, 6];
+const WITNESS_ALGORITHMS: readonly KeyAlgorithm[] = [4, 6];
+
+// Every control character but tab and line feed.
+// oxlint-disable-next-line no-control-regex
+const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f]/;
+
+/** Throws the Violation `policy.malformed`, or `policy.duplicate-key`. */
 export function parseTrustPolicy(text: string): TrustPolicy {
-  const logs: PolicyLog[] = [];
-  const witnesses: PolicyWitness[] = [];
-  const groups: PolicyGroup[] = [];
-  let quorum: string | undefined;
-  const names = new Set<string>();
-  const owners = new Map<string, string>();
-  const lines = text.split("\n");
-  if (lines.length > MAX_LINES) throw new Violation("policy.malformed", `the policy has more than ${MAX_LINES} lines`);
-  for (const [number, line] of lines.entries()) {
-    const bad = (detail: string): Violation => new Violation("policy.malformed", `line ${number + 1}: ${detail}`);
-    const words = line.split(/[ \t]+/).filter((w) => w !== "");
-    const [kind, ...rest] = words;
-    if (kind === undefined || kind.startsWith("#")) continue;
-    const key = (vkey: string | undefined, role: string, algorithms: readonly number[]): VerifierKey => {
-      const parsed = parseVkey(vkey ?? "");
-      if (parsed === undefined || !algorithms.includes(parsed.algorithm)) throw bad(`${JSON.stringify(vkey ?? "")} is not a verifier key of a ${kind}`);
-      const owner = `${role} ${parsed.name}`;
-      const other = owners.get(publicKeyText(parsed));
-      if (other !== undefined) throw new Violation("policy.duplicate-key", `line ${number + 1}: one key serves as ${other} and as ${owner}`);
-      owners.set(publicKeyText(parsed), owner);
-      return parsed;
-    };
-    const claim = (name: string): string => {
-      if (!isKeyName(name) || name === "none" || names.has(name)) throw bad(`the name ${JSON.stringify(name)} is taken or not allowed`);
-      names.add(name);
-      return name;
-    };
-    if (kind === "log" && (rest.length === 1 || rest.length === 2)) logs.push({ key: key(rest[0], "log", [1, 6]), ...(rest[1] === undefined ? {} : { url: rest[1] }) });
-    else if (kind === "witness" && (rest.length === 2 || rest.length === 3)) witnesses.push({ key: key(rest[1], "witness", [4, 6]), name: claim(rest[0] ?? ""), ...(rest[2] === undefined ? {} : { url: rest[2] }) });
-    else if (kind === "group" && rest.length >= 3) {
-      const [name = "", rule = "", ...members] = rest;
-      const unknown = members.find((m) => !names.has(m));
-      if (unknown !== undefined) throw bad(`the member ${JSON.stringify(unknown)} was not named before`);
-      if (new Set(members).size !== members.length) throw bad("a member is named twice");
-      const threshold = rule === "all" ? members.length : rule === "any" ? 1 : /^[1-9][0-9]{0,4}$/.test(rule) ? Number(rule) : 0;
-      if (threshold < 1 || threshold > members.length) throw bad(`${JSON.stringify(rule)} is not all, any, or a number up to ${members.length}`);
-      groups.push({ members, name: claim(name), threshold });
-    } else if (kind === "quorum" && rest.length === 1 && quorum === undefined) {
-      const [name = ""] = rest;
-      if (name !== "none" && !names.has(name)) throw bad(`the quorum ${JSON.stringify(name)} was not named before`);
-      quorum = name;
-    } else throw bad(`${JSON.stringify(line)} is not a line of a policy`);
+  if (text.length > MAX_CHARACTERS)
+    throw new Violation("policy.malformed", `the policy is over ${MAX_CHARACTERS} characters`);
+  if (CONTROL.test(text))
+    throw new Violation("policy.malformed", "the policy has a control character other than tab and line feed");
+  const reader = new PolicyReader();
+  for (const [i, line] of text.split("\n").entries()) {
+    const [keyword, ...items] = line.split(/[ \t]+/).filter((item) => item !== "");
+    if (keyword !== undefined && !keyword.startsWith("#")) reader.line(i + 1, keyword, items);
   }
-  if (logs.length === 0) throw new Violation("policy.malformed", "the policy names no log");
-  if (quorum === undefined) throw new Violation("policy.malformed", "the policy has no quorum line; write `quorum none` to ask for no witnesses");
-  return { groups, logs, quorum, witnesses };
+  return reader.policy();
 }
 
-/** Whether the witnesses for which `cosigned` holds satisfy the quorum. */
-export function quorumSatisfied(policy: TrustPolicy, cosigned: (witness: string) => boolean): boolean {
-  const groups = new Map(policy.groups.map((g) => [g.name, g]));
-  // Groups name only what was named before, so this ends.
-  const holds = (name: string): boolean => {
+class PolicyReader {
+  readonly #logs: TrustedLog[] = [];
+  readonly #witnesses: TrustedWitness[] = [];
+  readonly #groups: WitnessGroup[] = [];
+  #quorum: string | undefined;
+  /** Names defined so far, and whether a group already has them. */
+  readonly #names = new Map<string, "free" | "member">();
+  readonly #keys = new Set<string>();
+  #number = 0;
+
+  line(number: number, keyword: string, items: readonly string[]): void {
+    this.#number = number;
+    if (this.#logs.length + this.#witnesses.length + this.#groups.length === MAX_DEFINITIONS && keyword !== "quorum")
+      throw this.#malformed(`more than ${MAX_DEFINITIONS} definitions`);
+    switch (keyword) {
+      case "log":
+        return this.#log(items);
+      case "witness":
+        return this.#witness(items);
+      case "group":
+        return this.#group(items);
+      case "quorum":
+        return this.#setQuorum(items);
+      default:
+        throw this.#malformed(`${JSON.stringify(keyword.slice(0, 40))} is not log, witness, group or quorum`);
+    }
+  }
+
+  policy(): TrustPolicy {
+    if (this.#quorum === undefined)
+      throw new Violation(
+        "policy.malformed",
+        "the policy has no quorum line; write `quorum none` to ask for no witnesses",
+      );
+    return { groups: this.#groups, logs: this.#logs, quorum: this.#quorum, witnesses: this.#witnesses };
+  }
+
+  #malformed(detail: string): Violation {
+    return new Violation("policy.malformed", `line ${this.#number}: ${detail}`);
+  }
+
+  #log([vkey, url, ...rest]: readonly string[]): void {
+    if (vkey === undefined || rest.length > 0) throw this.#malformed("log <vkey> [<url>]");
+    this.#logs.push({ key: this.#key(vkey, LOG_ALGORITHMS), ...(url === undefined ? {} : { url }) });
+  }
+
+  #witness([name, vkey, url, ...rest]: readonly string[]): void {
+    if (name === undefined || vkey === undefined || rest.length > 0)
+      throw this.#malformed("witness <name> <vkey> [<url>]");
+    this.#define(name);
+    this.#witnesses.push({ key: this.#key(vkey, WITNESS_ALGORITHMS), name, ...(url === undefined ? {} : { url }) });
+  }
+
+  #group([name, k, ...members]: readonly string[]): void {
+    if (name === undefined || k === undefined || members.length === 0)
+      throw this.#malformed("group <name> all|any|<k> <member>…");
+    const threshold = k === "all" ? members.length : k === "any" ? 1 : parseDecimal(k);
+    if (threshold === undefined || threshold < 1 || threshold > members.length)
+      throw this.#malformed(`${JSON.stringify(k)} is not all, any or a number from 1 to ${members.length}`);
+    for (const member of members) {
+      const state = this.#names.get(member);
+      if (state === undefined) throw this.#malformed(`${JSON.stringify(member)} is not defined above`);
+      if (state === "member") throw this.#malformed(`${JSON.stringify(member)} is member of a group already`);
+      this.#names.set(member, "member");
+    }
+    this.#define(name);
+    this.#groups.push({ members, name, threshold });
+  }
+
+  #setQuorum([name, ...rest]: readonly string[]): void {
+    if (name === undefined || rest.length > 0) throw this.#malformed("quorum <name>|none");
+    if (this.#quorum !== undefined) throw this.#malformed("a second quorum");
+    if (name !== NONE && !this.#names.has(name)) throw this.#malformed(`${JSON.stringify(name)} is not defined above`);
+    this.#quorum = name;
+  }
+
+  #define(name: string): void {
+    if (name === NONE || this.#names.has(name)) throw this.#malformed(`the name ${JSON.stringify(name)} is taken`);
+    this.#names.set(name, "free");
+  }
+
+  #key(vkey: string, algorithms: readonly KeyAlgorithm[]): VerifierKey {
+    const key = parseVkey(vkey);
+    if (key === undefined) throw this.#malformed("not a verifier key, or its key id is wrong");
+    if (!algorithms.includes(key.algorithm))
+      throw this.#malformed(
+        `a key of algorithm ${key.algorithm} does not fit this role; use ${algorithms.join(" or ")}`,
+      );
+    const bytes = formatHex(key.publicKey);
+    if (this.#keys.has(bytes))
+      throw new Violation(
+        "policy.duplicate-key",
+        `line ${this.#number}: the public key of ${key.name} stands in this policy already`,
+      );
+    this.#keys.add(bytes);
+    return key;
+  }
+}
+
+/** Whether the witnesses that cosigned, by their names within the policy, are enough. Always, when the quorum is `none`. */
+export function quorumSatisfied(policy: TrustPolicy, cosigned: (witnessName: string) => boolean): boolean {
+  if (policy.quorum === NONE) return true;
+  const groups = new Map(policy.groups.map((group) => [group.name, group]));
+  const witnessed = (name: string): boolean => {
     const group = groups.get(name);
-    return group === undefined ? cosigned(name) : group.members.filter(holds).length >= group.threshold;
+    return group === undefined ? cosigned(name) : group.members.filter(witnessed).length >= group.threshold;
   };
-  return policy.quorum === "none" || holds(policy.quorum);
+  return witnessed(policy.quorum);
 }
 
 /**
- * Smallest time T, in seconds, such that the cosignatures dated up to T satisfy the quorum; undefined when none does. A time of 0
- * and cosigners that sign late (`mirrors`) count for the quorum, never for time.
+ * Quorum time of a note (`ledger.md` §8, "Time"): the smallest timestamp T such that the lines dated ≤ T satisfy the quorum, in
+ * seconds. Lines without a time (timestamp 0) and those of `mirrors`, which sign late, count for the quorum but never give T.
+ * Undefined when the quorum is not met, or is met by none that states a time, or is `none`.
  */
-export function quorumTime(policy: TrustPolicy, times: ReadonlyMap<string, number>, mirrors: ReadonlySet<string>): number | undefined {
-  if (policy.quorum === "none") return undefined;
-  const timeless = (name: string): boolean => times.get(name) === 0 || (times.has(name) && mirrors.has(name));
-  const candidates = [...times].filter(([name]) => !timeless(name)).map(([, time]) => time).toSorted((a, b) => a - b);
-  return candidates.find((t) => quorumSatisfied(policy, (name) => timeless(name) || (times.get(name) ?? Number.POSITIVE_INFINITY) <= t));
+export function quorumTime(
+  policy: TrustPolicy,
+  timestamps: ReadonlyMap<string, number>,
+  mirrors: ReadonlySet<string>,
+): number | undefined {
+  if (policy.quorum === NONE) return undefined;
+  const timed = new Map([...timestamps].filter(([name, timestamp]) => timestamp > 0 && !mirrors.has(name)));
+  const candidates = [...new Set(timed.values())].toSorted((a, b) => a - b);
+  return candidates.find((t) => quorumSatisfied(policy, (name) => timestamps.has(name) && (timed.get(name) ?? 0) <= t));
 }
