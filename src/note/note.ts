@@ -4,7 +4,7 @@
  * Says nothing about who signed: names and ids are claims until a key of them was tried. An attacker controls all bytes here.
  */
 import { assert } from "../std/assert.ts";
-import { concat, formatBase64, parseBase64, parseUtf8 } from "../std/bytes.ts";
+import { concat, formatBase64, parseBase64, parseUtf8, utf8 } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
 import { isNoteName } from "./keys.ts";
 
@@ -74,11 +74,12 @@ export function parseNote(bytes: Uint8Array, { maxBytes = MAX_NOTE_BYTES }: { re
   return { signatures, text: whole.slice(0, end + 1) };
 }
 
-/** The note as text; `text` ends with a line feed. */
+/** The bytes of a note. `text` ends with a line feed; signatures are lines without one, or what makes them. */
 export function formatNote(
   text: string,
-  signatures: readonly Pick<NoteSignature, "name" | "id" | "signature">[],
-): string {
+  signatures: readonly (string | Pick<NoteSignature, "name" | "id" | "signature">)[],
+): Uint8Array {
   assert(text.endsWith("\n") && signatures.length > 0, "a note has a text that ends with a line feed, and a signature");
-  return `${text}\n${signatures.map((s) => `${signatureLine(s.name, s.id, s.signature)}\n`).join("")}`;
+  const lines = signatures.map((s) => (typeof s === "string" ? s : signatureLine(s.name, s.id, s.signature)));
+  return utf8(`${text}\n${lines.join("\n")}\n`);
 }
