@@ -1,0 +1,78 @@
+/**
+ * Brings one commit into its slot, or learns who else did (`ledger.md` §3, W1–W3, W6, W8).
+ *
+ * - One PUT at a time; its bytes are frozen, and an unknown outcome is answered only by the same bytes again.
+ * - Never says "failed": the results are ours, another writer's, or a stop that leaves the outcome open.
+ * - Never overwrites, and never reads absence as failure: the first PUT may still land.
+ */
+import type { CommitChain, ValidCommit } from "../record/chain.ts";
+import type { SignatureVerifier } from "../note/signatures.ts";
+import { equalBytes } from "../std/bytes.ts";
+import type { Clock } from "../std/ports.ts";
+import { Violation } from "../std/violation.ts";
+import { isJunk } from "./junk.ts";
+import type { CommitSlots } from "./slots.ts";
+
+export type CommitResult = { readonly kind: "ours" } | { readonly kind: "lost"; readonly bytes: Uint8Array; readonly commit: ValidCommit };
+
+export interface CommitterOptions {
+  readonly slots: CommitSlots;
+  readonly clock: Clock;
+  readonly verifier: SignatureVerifier;
+  /** Called before each repetition: whoever waits past a deadline can be told so. */
+  readonly onRetry?: (attempt: number) => void;
+}
+
+const FIRST_RETRY_MS = 20;
+const LAST_RETRY_MS = 2_000;
+
+export class Committer {
+  readonly #options: CommitterOptions;
+  #busy = false;
+
+  constructor(options: CommitterOptions) {
+    this.#options = options;
+  }
+
+  /** Rejects with the signal's reason (outcome open), or with a Violation that stops the writer. */
+  async commit(chain: CommitChain, bytes: Uint8Array, signal: AbortSignal): Promise<CommitResult> {
+    if (this.#busy) throw new Error("assertion failed: one commit in flight");
+    this.#busy = true;
+    try {
+      for (let attempt = 0; ; attempt++) {
+        const outcome = await this.#attempt(chain, bytes, signal);
+        if (outcome !== undefined) return outcome;
+        this.#options.onRetry?.(attempt);
+        await this.#options.clock.sleep(Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(attempt, 10)), signal);
+      }
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  /** Undefined when nothing is known yet. */
+  async #attempt(chain: CommitChain, bytes: Uint8Array, signal: AbortSignal): Promise<CommitResult | undefined> {
+    signal.throwIfAborted();
+    const put = await this.#options.slots.create(chain.n, bytes, signal);
+    if (put === "created") return { kind: "ours" };
+    if (put === "unknown") return undefined;
+    const found = await this.#options.slots.read(chain.n, signal);
+    if (found === "unknown") return undefined;
+    // The store says that it exists and then that it does not: something hides it.
+    if (found === null) throw new Violation("commit.hidden", `slot ${chain.n} is occupied and reads as absent`);
+    if (equalBytes(found, bytes)) return { kind: "ours" };
+    return { bytes: found, commit: judge(chain, found, this.#options.verifier), kind: "lost" };
+  }
+}
+
+/** What foreign bytes in the next slot are: a valid commit, or a reason to stop. */
+export function judge(chain: CommitChain, bytes: Uint8Array, verifier: SignatureVerifier): ValidCommit {
+  try {
+    return chain.check(bytes, verifier);
+  } catch (error) {
+    if (error instanceof Violation && isJunk(chain, bytes, verifier)) {
+      throw new Violation("commit.squatted", `slot ${chain.n} holds bytes that no commit key of this ledger signed (${error.code}: ${error.message})`);
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,59 @@
+/**
+ * Puts an object whose bytes are determined by the log where it belongs, as often as it takes. What is there already must be the
+ * same and locked as long: anything else was put there by someone else.
+ */
+import type { ObjectStore } from "../store/object-store.ts";
+import { equalBytes } from "../std/bytes.ts";
+import { Fault } from "../std/faults.ts";
+import type { Clock } from "../std/ports.ts";
+import { Violation } from "../std/violation.ts";
+
+export interface Placing {
+  readonly store: ObjectStore;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+const FIRST_RETRY_MS = 50;
+const LAST_RETRY_MS = 5_000;
+
+/** Repeats while the store does not answer. */
+export async function persist<T>({ clock, signal }: Pick<Placing, "clock" | "signal">, work: () => Promise<T | "unknown">): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    signal.throwIfAborted();
+    try {
+      const result = await work();
+      if (result !== "unknown") return result;
+    } catch (error) {
+      if (signal.aborted || !(error instanceof Fault) || error.reason !== "STORE_UNAVAILABLE") throw error;
+    }
+    await clock.sleep(Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(attempt, 10)), signal);
+  }
+}
+
+/** Creates a locked object of the ledger bucket, or finds it. */
+export async function placeLocked(placing: Placing, key: string, body: Uint8Array, retainUntil: number): Promise<void> {
+  const { signal, store } = placing;
+  await persist(placing, async () => {
+    const { outcome } = await store.create("ledger", key, body, { retainUntil, signal });
+    if (outcome !== "exists") return outcome;
+    const found = await store.get("ledger", key, { signal });
+    if (found === null) throw new Violation("object.hidden", `${key} is occupied and reads as absent`);
+    if (!equalBytes(found.body, body)) throw new Violation("object.shadowed", `${key} holds other bytes than the log says`);
+    const info = await store.head("ledger", key, { signal });
+    if ((info?.retainUntil ?? 0) < retainUntil) await store.extend("ledger", key, retainUntil, { signal });
+    return outcome;
+  });
+}
+
+/** Creates an object of the head bucket, or makes it right: nothing there is trusted. */
+export async function placeHead(placing: Placing, key: string, body: Uint8Array): Promise<void> {
+  const { signal, store } = placing;
+  await persist(placing, async () => {
+    const { outcome } = await store.create("head", key, body, { signal });
+    if (outcome !== "exists") return outcome;
+    const found = await store.get("head", key, { signal });
+    if (found === null || !equalBytes(found.body, body)) await store.replace("head", key, body, { signal });
+    return outcome;
+  });
+}

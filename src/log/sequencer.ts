@@ -1,0 +1,403 @@
+/**
+ * The one owner of the order of the log. Admits, queues, places, commits, applies, has the checkpoint signed, and answers.
+ *
+ * - Admission runs against the applied state; what it read is checked again where the group is placed, and when it moved the
+ *   admission runs again on the state at that place, at most three times.
+ * - No linger: a commit begins as soon as something waits and no commit is in flight; what comes meanwhile is the next batch.
+ * - An answer leaves only when all that it rests on is committed, applied and under a signed checkpoint; refusals that were
+ *   decided on the applied state leave at once.
+ * - After the first sign of another writer, or of a store that contradicts itself, nothing is written any more.
+ */
+import { consistencyProof } from "../merkle/proofs.ts";
+import type { ValidCommit } from "../record/chain.ts";
+import type { LogIndex, TreeSize } from "../std/brand.ts";
+import { Fault } from "../std/faults.ts";
+import type { Clock, Random } from "../std/ports.ts";
+import { Violation } from "../std/violation.ts";
+import { type Admission, admit } from "./admission.ts";
+import type { Applied } from "./applied.ts";
+import { Batch, type CommitStamp } from "./batch.ts";
+import type { Committer } from "./committer.ts";
+import { Durations } from "./durations.ts";
+import type { Logger } from "./ports.ts";
+import { FairQueue, QUEUE_LIMITS, type QueueLimits } from "./queue.ts";
+import type { SignedHead, Signer } from "./signer.ts";
+import type { Committed, Lane, Outcome, Submission } from "./submission.ts";
+
+const READMISSIONS = 3;
+const RETRY_AFTER_MS = 100;
+
+export type Writer = Omit<CommitStamp, "nowMs">;
+
+export interface SequencerOptions {
+  readonly applied: Applied;
+  readonly committer: Committer;
+  readonly signer: Signer;
+  readonly signed: SignedHead;
+  readonly writer: Writer;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly limits?: QueueLimits;
+  /** Milliseconds to wait when records are written faster than they can be materialised; 0 when there is room. */
+  pressure(): number;
+  onApplied(commit: ValidCommit): void;
+  onSigned(signed: SignedHead): void;
+}
+
+interface Job {
+  readonly submission: Submission<unknown>;
+  readonly project: string;
+  readonly lane: Lane;
+  readonly load: QueueLimits;
+  admission: Admission;
+  readmissions: number;
+  settled: boolean;
+  resolve(outcome: Outcome<unknown>): void;
+  reject(error: unknown): void;
+}
+
+/** An answer that waits until `size` is signed. */
+interface Pending {
+  readonly job: Job;
+  readonly size: number;
+  /** What it is, once its first entry's place is known. */
+  answer(signed: SignedHead): void;
+}
+
+interface Exclusive {
+  make(): Submission<unknown>;
+  resolve(done: { readonly index: LogIndex; readonly signed: SignedHead }): void;
+  reject(error: unknown): void;
+}
+
+export class Sequencer {
+  readonly #options: SequencerOptions;
+  readonly #queue: FairQueue<Job>;
+  readonly #durations = new Durations();
+  readonly #stop = new AbortController();
+  #exclusives: Exclusive[] = [];
+  #pending: Pending[] = [];
+  /** Placed in the commit that is in flight. */
+  #flying: Pending[] = [];
+  #signed: SignedHead;
+  #signing: Promise<void> | undefined;
+  #wake: (() => void) | undefined;
+  #closing = false;
+  #stopped: string | undefined;
+  readonly #loop: Promise<void>;
+
+  constructor(options: SequencerOptions) {
+    this.#options = options;
+    this.#signed = options.signed;
+    this.#queue = new FairQueue(options.limits ?? QUEUE_LIMITS);
+    this.#loop = this.#run();
+  }
+
+  get signed(): SignedHead {
+    return this.#signed;
+  }
+
+  get stopped(): string | undefined {
+    return this.#stopped;
+  }
+
+  get queued(): QueueLimits {
+    return { bytes: this.#queue.bytes, records: this.#queue.records };
+  }
+
+  async submit<T>(submission: Submission<T>): Promise<Outcome<T>> {
+    this.#assertOpen();
+    const { applied, clock, random } = this.#options;
+    const nowMs = clock.now();
+    this.#shed(submission, nowMs);
+    const admission = admit(submission, applied.reader, { knows: (id) => applied.knows(id), nowMs, random });
+    if (admission.records.length === 0) return { committed: null, value: admission.value as T };
+    const outcome = await new Promise<Outcome<unknown>>((resolve, reject) => {
+      this.#enqueue(submission, admission, resolve, reject);
+    });
+    return outcome as Outcome<T>;
+  }
+
+  /** Commits one group alone, after all before it, and signs exactly that size. */
+  exclusive(make: () => Submission<unknown>): Promise<{ readonly index: LogIndex; readonly signed: SignedHead }> {
+    this.#assertOpen();
+    return new Promise((resolve, reject) => {
+      this.#exclusives.push({ make, reject, resolve });
+      this.#wake?.();
+    });
+  }
+
+  /** Takes nothing more, finishes what waits, and ends. After `graceMs` it gives up on a store that does not answer. */
+  async close(graceMs: number): Promise<void> {
+    this.#closing = true;
+    this.#wake?.();
+    const done = new AbortController();
+    const late = this.#options.clock.sleep(graceMs, done.signal).then(
+      () => this.#halt("closed"),
+      () => undefined,
+    );
+    await this.#loop;
+    await this.#signing;
+    done.abort();
+    await late;
+    this.#halt("closed");
+  }
+
+  #assertOpen(): void {
+    if (this.#stopped !== undefined || this.#closing) {
+      throw new Fault("NOT_WRITER", `This process does not write (${this.#stopped ?? "shutting down"}); send the request to the writing process.`, { retryAfterMs: 1_000 });
+    }
+  }
+
+  /** Refuses what cannot be done in time, or only by making others wait without bound. */
+  #shed(submission: Submission<unknown>, nowMs: number): void {
+    const { deadlineMs, signal } = submission;
+    if (signal?.aborted === true || (deadlineMs !== undefined && deadlineMs - nowMs < 2 * this.#durations.p99())) {
+      throw new Fault("DEADLINE_EXCEEDED", "The deadline leaves no time to commit the change; nothing was recorded. Repeat it with a later deadline.");
+    }
+    const pressure = this.#options.pressure();
+    if (pressure > 0) throw new Fault("RATE_LIMITED", `Records arrive faster than the store takes them; try again in ${pressure} ms.`, { retryAfterMs: pressure });
+  }
+
+  #enqueue(submission: Submission<unknown>, admission: Admission, resolve: (o: Outcome<unknown>) => void, reject: (e: unknown) => void): void {
+    const { signal } = submission;
+    const abandon = (): void =>
+      job.reject(new Fault("DEADLINE_EXCEEDED", "The caller stopped waiting. The change may still be recorded: repeat it with the same request id to learn the outcome."));
+    const settle = (): boolean => {
+      if (job.settled) return false;
+      job.settled = true;
+      signal?.removeEventListener("abort", abandon);
+      return true;
+    };
+    const job: Job = {
+      admission,
+      lane: submission.lane ?? "normal",
+      load: { bytes: admission.bytes, records: admission.records.length },
+      project: submission.project,
+      readmissions: 0,
+      reject: (error) => {
+        if (settle()) reject(error);
+      },
+      resolve: (outcome) => {
+        if (settle()) resolve(outcome);
+      },
+      settled: false,
+      submission,
+    };
+    this.#queue.push(job, this.#retryAfterMs());
+    signal?.addEventListener("abort", abandon, { once: true });
+    this.#wake?.();
+  }
+
+  #retryAfterMs(): number {
+    return Math.max(RETRY_AFTER_MS, Math.ceil((this.#queue.records / 1_024) * this.#durations.p99()));
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#stopped === undefined) {
+        const exclusive = this.#exclusives[0];
+        if (!this.#queue.empty) await this.#commit(this.#collect());
+        else if (exclusive !== undefined) await this.#commitAlone(exclusive);
+        else if (this.#closing) return;
+        else await this.#idle();
+        // A seal waits for at most one batch.
+        const waiting = this.#exclusives[0];
+        if (waiting !== undefined && this.#stopped === undefined) await this.#commitAlone(waiting);
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  async #idle(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+    this.#wake = undefined;
+  }
+
+  #collect(): Batch {
+    const { applied } = this.#options;
+    const batch = new Batch(applied);
+    const nowMs = this.#options.clock.now();
+    for (let job = this.#queue.peek(); job !== undefined; job = this.#queue.peek()) {
+      if (this.#late(job, nowMs)) {
+        this.#queue.take(job);
+        continue;
+      }
+      if (!this.#settleAdmission(job, batch, nowMs)) {
+        this.#queue.take(job);
+        continue;
+      }
+      if (!batch.fits(job.admission)) break;
+      this.#queue.take(job);
+      this.#place(job, batch);
+    }
+    return batch;
+  }
+
+  #late(job: Job, nowMs: number): boolean {
+    const { deadlineMs } = job.submission;
+    if (job.settled) return true;
+    if (deadlineMs === undefined || nowMs < deadlineMs) return false;
+    job.reject(new Fault("DEADLINE_EXCEEDED", "The deadline passed while the change waited; nothing was recorded. Repeat it with a later deadline."));
+    return true;
+  }
+
+  /** Makes sure that the admission holds at its place; false when it was answered instead. */
+  #settleAdmission(job: Job, batch: Batch, nowMs: number): boolean {
+    if (batch.holds(job.admission)) return true;
+    if (job.readmissions++ >= READMISSIONS) {
+      job.reject(new Fault("STATE_CHANGED", "What this change rests on keeps changing; read it again and repeat the request.", { retryAfterMs: RETRY_AFTER_MS }));
+      return false;
+    }
+    // Whatever comes of it rests on what stands before it, committed or not: the answer waits for that.
+    try {
+      job.admission = admit(job.submission, batch.reader, { knows: (id) => batch.knows(id), nowMs, random: this.#options.random });
+    } catch (error) {
+      this.#flying.push({ answer: () => job.reject(error), job, size: batch.size });
+      return false;
+    }
+    if (job.admission.records.length > 0) return true;
+    const { value } = job.admission;
+    this.#flying.push({ answer: () => job.resolve({ committed: null, value }), job, size: batch.size });
+    return false;
+  }
+
+  #place(job: Job, batch: Batch): void {
+    const first = batch.place(job.admission);
+    const { records, value } = job.admission;
+    this.#flying.push({
+      answer: (signed) => job.resolve({ committed: committedOf(records, first, signed), value }),
+      job,
+      size: batch.size,
+    });
+  }
+
+  async #commit(batch: Batch): Promise<void> {
+    if (batch.items.length > 0) {
+      const { applied, clock, committer, writer } = this.#options;
+      const begun = clock.monotonic();
+      const made = batch.seal({ ...writer, nowMs: clock.now() });
+      const result = await committer.commit(applied.chain, made.bytes, this.#stop.signal);
+      if (result.kind === "lost") {
+        this.#adopt(result.commit, result.bytes);
+        return;
+      }
+      applied.apply(made.commit, made.bytes);
+      this.#durations.note(clock.monotonic() - begun);
+      this.#options.onApplied(made.commit);
+    }
+    this.#pending.push(...this.#flying);
+    this.#flying = [];
+    this.#answer();
+    this.#sign();
+  }
+
+  #adopt(commit: ValidCommit, bytes: Uint8Array): void {
+    this.#options.applied.apply(commit, bytes);
+    this.#options.onApplied(commit);
+    this.#options.logger.warn({ code: "writer.lost", epoch: commit.header.epoch, n: commit.n, writer: commit.header.writer }, "another process writes; stepping down");
+    this.#halt("writer.lost");
+  }
+
+  async #commitAlone(exclusive: Exclusive): Promise<void> {
+    this.#exclusives.shift();
+    try {
+      await this.#signing;
+      const { applied, clock, random } = this.#options;
+      const batch = new Batch(applied);
+      const submission = exclusive.make();
+      const admission = admit(submission, batch.reader, { knows: (id) => batch.knows(id), nowMs: clock.now(), random });
+      const index = batch.place(admission);
+      await this.#commit(batch);
+      if (this.#stopped !== undefined) throw lost(this.#stopped);
+      await this.#signing;
+      if (this.#signed.size !== index + admission.records.length) throw lost(this.#stopped ?? "signer.failed");
+      exclusive.resolve({ index, signed: this.#signed });
+    } catch (error) {
+      exclusive.reject(error);
+      if (!(error instanceof Fault)) throw error;
+    }
+  }
+
+  /** One signing at a time; the next covers all that was applied since. */
+  #sign(): void {
+    this.#signing ??= this.#signAll()
+      .catch((error: unknown) => this.#fail(error))
+      .finally(() => {
+        this.#signing = undefined;
+        if (this.#stopped !== undefined) this.#abandon(this.#stopped);
+        // Applied between the last look and the end.
+        else if (this.#signed.size < this.#options.applied.size) this.#sign();
+      });
+  }
+
+  async #signAll(): Promise<void> {
+    const { applied, signer } = this.#options;
+    while (this.#signed.size < applied.size) {
+      const head = applied.head();
+      this.#signed = await signer.sign(head, (from) => consistencyProof(from, head.size, applied.tree.read));
+      this.#answer();
+      this.#options.onSigned(this.#signed);
+    }
+  }
+
+  #answer(): void {
+    const { size } = this.#signed;
+    let done = 0;
+    for (const pending of this.#pending) {
+      if (pending.size > size) break;
+      pending.answer(this.#signed);
+      done++;
+    }
+    if (done > 0) this.#pending.splice(0, done);
+  }
+
+  /** Told before each repetition of a PUT whose outcome is unknown. */
+  expire(): void {
+    const nowMs = this.#options.clock.now();
+    this.#queue.discard((job) => this.#late(job, nowMs));
+    for (const { job } of this.#flying) {
+      const { deadlineMs } = job.submission;
+      if (deadlineMs !== undefined && nowMs >= deadlineMs) {
+        job.reject(new Fault("DEADLINE_EXCEEDED", "The store does not answer. The change may still be recorded: repeat it with the same request id to learn the outcome."));
+      }
+    }
+  }
+
+  #fail(error: unknown): void {
+    const code = error instanceof Violation ? error.code : "internal";
+    if (this.#stopped === undefined) this.#options.logger.error({ code, err: error }, "the log stops writing");
+    this.#halt(code);
+  }
+
+  /** What is committed and waits only for its signature is still answered. */
+  #halt(code: string): void {
+    if (this.#stopped === undefined) this.#stopped = code;
+    this.#stop.abort(lost(code));
+    for (const { job } of this.#flying) job.reject(lost(code));
+    this.#flying = [];
+    for (const job of this.#queue.drain()) job.reject(lost(code));
+    for (const exclusive of this.#exclusives.splice(0)) exclusive.reject(lost(code));
+    if (this.#signing === undefined) this.#abandon(code);
+    this.#wake?.();
+  }
+
+  #abandon(code: string): void {
+    for (const { job } of this.#pending.splice(0)) job.reject(lost(code));
+  }
+}
+
+const lost = (code: string): Fault =>
+  new Fault("WRITER_LOST", `This process stopped writing (${code}). The change may have been recorded: repeat it with the same request id.`, {
+    metadata: { code },
+    retryAfterMs: 1_000,
+  });
+
+const committedOf = (records: Admission["records"], first: LogIndex, signed: SignedHead): Committed => ({
+  records: records.map(({ bytes, id, record }, i) => ({ bytes, id, index: (first + i) as LogIndex, record })),
+  size: signed.size as TreeSize,
+});
