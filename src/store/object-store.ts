@@ -1,18 +1,25 @@
 /**
- * The store port: what the ledger asks of disks and object stores. Every adapter passes one contract suite.
+ * The object store port: what the ledger asks of disks and of S3. Owns the contract that every adapter keeps; the suite in
+ * `test/contract/object-store.ts` checks it on each.
  *
- * - `create` is the only way into the ledger bucket: exactly one of many concurrent creates of a key wins, and what it wrote never
- *   changes. An outcome that is not known is said to be unknown, never guessed.
- * - What was answered is on stable storage.
- * - Keys are those of `keys.ts`; an adapter refuses every other.
+ * - A key of the ledger bucket is written once. Whoever creates it second learns that it exists, however many race, and the
+ *   bytes never change afterwards.
+ * - `created`, and `exists`, mean durable: neither is said before the object outlives a power loss (as far as the store can
+ *   promise it, `storage.md` §1a).
+ * - `unknown` means that the write may have happened or may still happen later. Only the same bytes may be sent again.
+ * - A key that `keys.ts` does not parse names no object: reads answer null, writes throw `Fault("REQUEST_INVALID")`.
+ * - A store that cannot answer throws `Fault("STORE_UNAVAILABLE")`. When `create` or `swap` throw it, nothing was written and
+ *   nothing will be: so does a full disk, before anything is written, and a signal that was aborted before the write took
+ *   effect. `replace`, `remove` and `extend` may be repeated after it.
  */
-export type Bucket = "ledger" | "head" | "personal";
-export type MutableBucket = Exclude<Bucket, "ledger">;
 
-export type CreateOutcome =
+export type Bucket = "ledger" | "head" | "personal";
+/** Buckets whose objects may be replaced and removed. */
+export type MutableBucket = "head" | "personal";
+
+export type PutOutcome =
   | { readonly outcome: "created"; readonly etag: string }
   | { readonly outcome: "exists" }
-  /** It may have been written, or may yet be. */
   | { readonly outcome: "unknown"; readonly cause: unknown };
 
 export type SwapOutcome =
@@ -23,17 +30,9 @@ export type SwapOutcome =
 export interface ObjectInfo {
   readonly key: string;
   readonly sizeBytes: number;
+  /** Opaque; equal for two reads of one object. */
   readonly etag: string;
-  /** End of the lock, in milliseconds since the epoch. */
-  readonly retainUntil?: number;
-}
-
-export interface Deadline {
-  readonly signal?: AbortSignal;
-}
-
-export interface CreateOptions extends Deadline {
-  /** Locks the object until then, in milliseconds since the epoch. */
+  /** Milliseconds since the epoch until which the store holds the object; absent without a lock. */
   readonly retainUntil?: number;
 }
 
@@ -44,24 +43,54 @@ export interface StoredObject {
 
 export interface OpenedObject {
   readonly sizeBytes: number;
+  /** May be read once. */
   readonly stream: AsyncIterable<Uint8Array>;
 }
 
-/** Every other failure is a Fault STORE_UNAVAILABLE whose message names the remedy. */
+export interface StoreOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface CreateOptions extends StoreOptions {
+  /** Milliseconds since the epoch; locks the object until then. */
+  readonly retainUntil?: number | undefined;
+}
+
+export interface GetOptions extends StoreOptions {
+  /** Bytes from `from` up to, not including, `to`; cut at the object's end. */
+  readonly range?: { readonly from: number; readonly to: number } | undefined;
+}
+
+export interface ListOptions extends StoreOptions {
+  /** Only keys greater than this one. */
+  readonly after?: string | undefined;
+  readonly limit?: number | undefined;
+}
+
 export interface ObjectStore {
-  /** Whether the store enforces locks, or only notes them. */
+  /** Creates if absent, whole or not at all. */
+  create(bucket: Bucket, key: string, body: Uint8Array, options: CreateOptions): Promise<PutOutcome>;
+  /** Null when the key holds nothing. */
+  get(bucket: Bucket, key: string, options?: GetOptions): Promise<StoredObject | null>;
+  head(bucket: Bucket, key: string, options?: StoreOptions): Promise<ObjectInfo | null>;
+  /** Compare-and-swap. `etag` null: the key must hold nothing. */
+  swap(
+    bucket: "head",
+    key: string,
+    body: Uint8Array,
+    etag: string | null,
+    options?: StoreOptions,
+  ): Promise<SwapOutcome>;
+  /** Writes whatever the key held before. */
+  replace(bucket: MutableBucket, key: string, body: Uint8Array, options?: StoreOptions): Promise<void>;
+  /** Removing what is absent succeeds. */
+  remove(bucket: MutableBucket, key: string, options?: StoreOptions): Promise<void>;
+  /** Objects whose key starts with `prefix`, ascending by the bytes of the key; also keys that `keys.ts` does not parse. */
+  list(bucket: Bucket, prefix: string, options?: ListOptions): AsyncIterable<ObjectInfo>;
+  /** Prolongs the lock; an earlier time than the present one changes nothing. Throws `Fault("NOT_FOUND")` when absent. */
+  extend(bucket: "ledger", key: string, retainUntil: number, options?: StoreOptions): Promise<void>;
+  /** Reads an object of any size piece by piece. */
+  open(bucket: Bucket, key: string, options?: StoreOptions): Promise<OpenedObject | null>;
+  /** `compliance`: nobody can shorten a lock. `advisory`: the lock is recorded, and whoever owns the disk can ignore it. */
   readonly lock: "compliance" | "advisory";
-  create(bucket: Bucket, key: string, body: Uint8Array, options?: CreateOptions): Promise<CreateOutcome>;
-  /** Null when there is no such object. `range` is [from, to) in bytes. */
-  get(bucket: Bucket, key: string, options?: Deadline & { readonly range?: { readonly from: number; readonly to: number } }): Promise<StoredObject | null>;
-  open(bucket: Bucket, key: string, options?: Deadline): Promise<OpenedObject | null>;
-  head(bucket: Bucket, key: string, options?: Deadline): Promise<ObjectInfo | null>;
-  /** Replaces the object of that etag; with null, creates it. */
-  swap(bucket: "head", key: string, body: Uint8Array, etag: string | null, options?: Deadline): Promise<SwapOutcome>;
-  replace(bucket: MutableBucket, key: string, body: Uint8Array, options?: Deadline): Promise<void>;
-  remove(bucket: MutableBucket, key: string, options?: Deadline): Promise<void>;
-  /** Objects whose key begins with `prefix`, ascending by key, after `after`. */
-  list(bucket: Bucket, prefix: string, options?: Deadline & { readonly after?: string; readonly limit?: number }): AsyncIterable<ObjectInfo>;
-  /** Extends a lock; a shorter one changes nothing. */
-  extend(bucket: "ledger", key: string, retainUntil: number, options?: Deadline): Promise<void>;
 }
