@@ -6,7 +6,7 @@
  * secret; the digest itself is compared in constant time, so that a lookup that matches a prefix only is no oracle.
  */
 import { timingSafeEqual } from "node:crypto";
-import { digestOf, type RecordId } from "../std/brand.ts";
+import type { RecordId } from "../std/brand.ts";
 import { utf8 } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import { parseTime } from "../std/ports.ts";
@@ -17,9 +17,9 @@ import { parseSecret, secretDigest } from "./token.ts";
 export type TokenFlaw = "malformed" | "unknown" | "revoked" | "expired" | "disabled" | "run_ended";
 
 const invalid = (flaw: TokenFlaw): Fault =>
-  new Fault("TOKEN_INVALID", "the token is not valid: ask an administrator for a new one", { metadata: { flaw } });
+  new Fault("TOKEN_INVALID", "the token is not valid: ask an administrator for a new one", { cause: flaw });
 
-/** Who holds this token now. Throws the fault TOKEN_INVALID, whose `flaw` is for the ledger and not for the caller. */
+/** Who holds this token now. Throws the fault TOKEN_INVALID, whose cause, a `TokenFlaw`, never reaches the caller. */
 export function authenticate(reader: ViewReader, token: string, nowMs: number, origin: Origin): Caller {
   const method = parseSecret(token);
   if (method === undefined) throw invalid("malformed");
@@ -54,7 +54,8 @@ function holdsDigest(reader: ViewReader, id: RecordId, digest: string): boolean 
   const body = reader.record(id)?.record.body;
   const run = body?.["token"];
   const stored = typeof run === "object" && run !== null && !Array.isArray(run) ? run["sha256"] : body?.["secret_sha256"];
-  const a = utf8(typeof stored === "string" ? stored : digestOf(id));
+  if (typeof stored !== "string") return false;
+  const a = utf8(stored);
   const b = utf8(digest);
   return a.length === b.length && timingSafeEqual(a, b);
 }

@@ -1,0 +1,48 @@
+/** The sizes that a record's parts may have (`domain.md` §0), so that one request cannot fill a commit or a page. */
+import { canonicalize } from "../record/canonical.ts";
+import { isObject, type Json } from "../record/json.ts";
+import { MAX_LINKS } from "../record/record.ts";
+import { Fault } from "../std/faults.ts";
+import type { Draft } from "../log/submission.ts";
+
+export const MAX_LABELS = 32;
+export const MAX_TEXT_BYTES = 16 * 1_024;
+export const MAX_INLINE_DOCUMENT_BYTES = 256 * 1_024;
+export const MAX_LISTED_FILES = 1_000;
+export const MAX_BATCH = 1_000;
+
+/** Members that hold a free document. */
+const DOCUMENTS: ReadonlySet<string> = new Set(["action", "input"]);
+
+const tooMuch = (message: string): Fault => new Fault("LIMIT_EXCEEDED", message);
+
+export function checkCount(field: string, count: number, max: number): void {
+  if (count > max) throw tooMuch(`${field} has ${count} members; at most ${max} are taken: split it, or use an artifact`);
+}
+
+/** Throws the fault LIMIT_EXCEEDED for a draft that is larger than records may be. */
+export function checkLimits(draft: Draft): void {
+  checkCount("links", draft.links.length, MAX_LINKS);
+  const labels = draft.body["labels"];
+  if (Array.isArray(labels)) checkCount("labels", labels.length, MAX_LABELS);
+  walk(draft.body, "");
+}
+
+function walk(value: Json, at: string): void {
+  if (typeof value === "string") {
+    // A character takes three bytes at most, so most texts need no counting.
+    if (value.length * 3 > MAX_TEXT_BYTES && Buffer.byteLength(value) > MAX_TEXT_BYTES) {
+      throw tooMuch(`${at} is longer than 16 KiB: put long content into an artifact`);
+    }
+  } else if (Array.isArray(value)) {
+    for (const item of value as readonly Json[]) walk(item, at);
+  } else if (isObject(value)) {
+    for (const [name, member] of Object.entries(value)) {
+      const path = at === "" ? name : `${at}.${name}`;
+      if (!DOCUMENTS.has(name)) walk(member, path);
+      else if (Buffer.byteLength(canonicalize(member)) > MAX_INLINE_DOCUMENT_BYTES) {
+        throw tooMuch(`${path} is longer than 256 KiB`);
+      }
+    }
+  }
+}
