@@ -1,0 +1,418 @@
+/**
+ * What the file store asks of a disk: whole files that appear under their final name at once and survive a power loss.
+ *
+ * - A file is written under `tmp`, synced, and only then linked; its folder is synced before anybody hears of it.
+ * - A folder is used only after it, and every folder above it, was synced into its parent by this process.
+ * - After a sync failed nothing more is written: the kernel may have dropped the pages and would report success next time.
+ * - Files under `tmp` bear the name of the process that owns them, so that a sweep takes only what the dead left.
+ *
+ * Calls that touch metadata are synchronous (some microseconds, where a trip through the thread pool costs 50 or more); syncs
+ * and large bodies go through the pool. Measured: p50 of one create 0.59 ms so, 0.70 ms with every call in the pool.
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsync,
+  futimesSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  statfs,
+  statSync,
+  unlinkSync,
+  write,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { hostname } from "node:os";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { formatHex } from "../../std/bytes.ts";
+import { Fault } from "../../std/faults.ts";
+import type { Clock, Random } from "../../std/ports.ts";
+
+const fsyncAsync = promisify(fsync);
+const writeAsync = promisify(write);
+const statfsAsync = promisify(statfs);
+
+/** Bodies up to this size are written without a trip through the thread pool. */
+const SYNC_WRITE_BYTES = 64 * 1024;
+/** Folders remembered as durable; 65,536 hold all records of a ledger. */
+const MAX_KNOWN_FOLDERS = 200_000;
+const FREE_SPACE_FRESH_MS = 1_000;
+const GIB = 1024 ** 3;
+const MIN_FREE_SHARE = 0.05;
+const DAY_MS = 86_400_000;
+/** Files of `tmp` other than locks: who a process is, and what it writes. */
+const TEMPORARY = /^(owner-|starting-|)([0-9a-f]{32})(?:-[0-9a-z]+)?$/;
+
+/** Locked objects are read-only: with the access time that is how WORM volumes are told to hold a file. */
+export const MODE_LOCKED = 0o444;
+export const MODE_OPEN = 0o644;
+
+export const codeOf = (error: unknown): string | undefined =>
+  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+
+/** Translates an error of the disk; a fault stays as it is. */
+export function diskFault(doing: string, error: unknown): Fault {
+  if (error instanceof Fault) return error;
+  const code = codeOf(error);
+  if (code === "ENOSPC" || code === "EDQUOT")
+    return new Fault("STORE_UNAVAILABLE", `the disk is full (${doing}): free space or enlarge the volume`, {
+      cause: error,
+    });
+  const what = code ?? (error instanceof Error ? error.message : "unknown error");
+  return new Fault(
+    "STORE_UNAVAILABLE",
+    `the file store failed (${doing}): ${what}; check the disk and its permissions`,
+    {
+      cause: error,
+    },
+  );
+}
+
+export function refuseAborted(signal: AbortSignal | undefined, doing: string): void {
+  if (signal?.aborted === true)
+    throw new Fault("STORE_UNAVAILABLE", `${doing} was cancelled before it took effect`, { cause: signal.reason });
+}
+
+/** Opaque name of one written file: unlike the content's hash it differs when the same bytes are written again. */
+export function etagOf(stat: { readonly ino: bigint; readonly size: bigint; readonly mtimeNs: bigint }): string {
+  return `${stat.ino.toString(36)}-${stat.size.toString(36)}-${microsecondsOf(stat.mtimeNs).toString(36)}`;
+}
+
+/** To the nearest, because a time in floating-point seconds is set up to 200 ns off. */
+export const microsecondsOf = (ns: bigint): bigint => (ns + 500n) / 1000n;
+
+export interface TemporaryFile {
+  readonly path: string;
+  readonly etag: string;
+}
+
+interface Owner {
+  readonly name: string;
+  readonly boot: string;
+  readonly pidSpace: string;
+  readonly pid: number;
+  readonly start: string;
+}
+
+const readText = (path: string): string => {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch {
+    return "";
+  }
+};
+
+const pidSpaceHere = (): string => {
+  try {
+    return readlinkSync("/proc/self/ns/pid");
+  } catch {
+    return hostname();
+  }
+};
+
+/** Start time of a process in ticks since boot, so that a reused process id is not taken for its former owner. */
+const startOf = (pid: number): string => {
+  const text = readText(`/proc/${pid}/stat`);
+  return text.slice(text.lastIndexOf(")") + 2).split(" ")[19] ?? "";
+};
+
+const isRunning = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return codeOf(error) !== "ESRCH";
+  }
+};
+
+export class Disk {
+  readonly root: string;
+  readonly #clock: Clock;
+  readonly #minimumFreeBytes: number | undefined;
+  readonly #self: Owner;
+  /** 32 hex, new for each instance. */
+  readonly #name: string;
+  readonly #folders = new Map<string, Promise<void> | true>();
+  readonly #syncing = new Map<string, { running: Promise<void>; next: Promise<void> | undefined }>();
+  #space: { atMs: number; freeBytes: number; minimumBytes: number } | undefined;
+  #measuring: Promise<void> | undefined;
+  #lastMtimeUs = 0;
+  #sequence = 0;
+  #broken: unknown;
+
+  constructor(options: { root: string; minimumFreeBytes: number | undefined; clock: Clock; random: Random }) {
+    this.root = options.root;
+    this.#clock = options.clock;
+    this.#minimumFreeBytes = options.minimumFreeBytes;
+    this.#name = formatHex(options.random.bytes(16));
+    this.#self = {
+      name: this.#name,
+      boot: readText("/proc/sys/kernel/random/boot_id") || hostname(),
+      pidSpace: pidSpaceHere(),
+      pid: process.pid,
+      start: startOf(process.pid),
+    };
+  }
+
+  get tmp(): string {
+    return join(this.root, "tmp");
+  }
+
+  /** File that says who this process is; lock files are links to it. */
+  get ownerFile(): string {
+    return join(this.tmp, `owner-${this.#name}`);
+  }
+
+  /** Makes the folders, says who is here, and removes what dead processes left under `tmp`. */
+  async start(folders: readonly string[]): Promise<void> {
+    try {
+      mkdirSync(this.root, { recursive: true });
+      for (const folder of ["tmp", ...folders]) await this.ensureFolder(join(this.root, folder));
+      const device = statSync(this.tmp).dev;
+      for (const folder of folders)
+        if (statSync(join(this.root, folder)).dev !== device)
+          throw new Fault(
+            "STORE_UNAVAILABLE",
+            `${folder} lies on another volume than tmp: mount one volume at ${this.root}, links do not cross volumes`,
+          );
+      // Whole before it bears its name: a sweep by another process takes a nameless owner for dead.
+      const starting = join(this.tmp, `starting-${this.#name}`);
+      writeFileSync(starting, JSON.stringify(this.#self), { flag: "wx", mode: MODE_OPEN, flush: true });
+      renameSync(starting, this.ownerFile);
+      this.#sweep();
+    } catch (error) {
+      throw diskFault("start", error);
+    }
+  }
+
+  /** Whether the process that a file of `tmp` or a lock names can still act; undefined when that cannot be known from here. */
+  isOwnerAlive(ownerText: string): boolean | undefined {
+    let owner: Partial<Owner>;
+    try {
+      owner = JSON.parse(ownerText) as Partial<Owner>;
+    } catch {
+      return undefined;
+    }
+    if (typeof owner.pid !== "number" || owner.boot === undefined) return undefined;
+    if (owner.boot !== this.#self.boot) return false;
+    // Another container on this machine: its process ids mean nothing here.
+    if (owner.pidSpace !== this.#self.pidSpace) return undefined;
+    return isRunning(owner.pid) && owner.start === startOf(owner.pid);
+  }
+
+  #sweep(): void {
+    const names = readdirSync(this.tmp);
+    // Owners last, so that a sweep that was cut off is repeated.
+    const owners = names.filter((n) => n.startsWith("owner-"));
+    const life = new Map(owners.map((n) => [n.slice(6), this.isOwnerAlive(readText(join(this.tmp, n)))] as const));
+    for (const name of [...names.filter((n) => !n.startsWith("owner-")), ...owners]) {
+      const [, role, owner = ""] = TEMPORARY.exec(name) ?? [];
+      if (role === undefined || owner === this.#name) continue;
+      // A process that is starting has no owner's file yet, and one in another container cannot be asked.
+      const alive = role === "starting-" ? undefined : life.has(owner) ? life.get(owner) : false;
+      if (alive === true || (alive === undefined && (role === "owner-" || !this.#isOld(name)))) continue;
+      this.discard(join(this.tmp, name));
+    }
+  }
+
+  #isOld(name: string): boolean {
+    try {
+      return this.#clock.now() - statSync(join(this.tmp, name)).mtimeMs > DAY_MS;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Path of a new file under `tmp`. */
+  temporaryPath(): string {
+    return join(this.tmp, `${this.#name}-${(this.#sequence++).toString(36)}`);
+  }
+
+  /** Refuses a write that would leave less than the minimum free, before anything is written. */
+  async requireSpace(bytes: number): Promise<void> {
+    this.refuseBroken();
+    if (this.#space === undefined || this.#clock.monotonic() - this.#space.atMs >= FREE_SPACE_FRESH_MS) {
+      this.#measuring ??= this.#measure().finally(() => {
+        this.#measuring = undefined;
+      });
+      await this.#measuring;
+    }
+    const space = this.#space;
+    if (space === undefined) return;
+    if (space.freeBytes - bytes < space.minimumBytes)
+      throw new Fault(
+        "STORE_UNAVAILABLE",
+        `the disk is nearly full: ${space.freeBytes} bytes are free at ${this.root}, and ${space.minimumBytes} are kept free; free space or enlarge the volume`,
+        { retryAfterMs: FREE_SPACE_FRESH_MS },
+      );
+    space.freeBytes -= bytes;
+  }
+
+  async #measure(): Promise<void> {
+    try {
+      const { bavail, blocks, bsize } = await statfsAsync(this.root);
+      this.#space = {
+        atMs: this.#clock.monotonic(),
+        freeBytes: bavail * bsize,
+        minimumBytes: this.#minimumFreeBytes ?? Math.max(GIB, MIN_FREE_SHARE * blocks * bsize),
+      };
+    } catch (error) {
+      throw diskFault("measuring free space", error);
+    }
+  }
+
+  refuseBroken(): void {
+    if (this.#broken !== undefined)
+      throw new Fault("STORE_UNAVAILABLE", "the disk failed to sync: check it, then start the process again", {
+        cause: this.#broken,
+      });
+  }
+
+  /** A time of modification that no other file of this process has, part of every etag. */
+  #nextMtimeUs(): number {
+    this.#lastMtimeUs = Math.max(Math.floor(this.#clock.now()) * 1000, this.#lastMtimeUs + 1);
+    return this.#lastMtimeUs;
+  }
+
+  /** Writes a whole file under `tmp` and syncs it. Nothing is left of it when this throws. */
+  async writeTemporary(body: Uint8Array, retainUntil: number | undefined, mode: number): Promise<TemporaryFile> {
+    return this.fillTemporary(retainUntil, mode, async (fd) => {
+      if (body.length <= SYNC_WRITE_BYTES) for (let at = 0; at < body.length; ) at += writeSync(fd, body, at);
+      else await writeAll(fd, body);
+    });
+  }
+
+  async fillTemporary(
+    retainUntil: number | undefined,
+    mode: number,
+    fill: (fd: number) => Promise<void>,
+  ): Promise<TemporaryFile> {
+    const path = this.temporaryPath();
+    const fd = openSync(path, "wx", mode);
+    try {
+      let etag: string;
+      try {
+        await fill(fd);
+        const mtimeUs = this.#nextMtimeUs();
+        futimesSync(fd, retainUntil === undefined ? mtimeUs / 1e6 : retainUntil / 1000, mtimeUs / 1e6);
+        etag = etagOf(fstatSync(fd, { bigint: true }));
+        await this.syncFile(fd);
+      } finally {
+        closeSync(fd);
+      }
+      return { path, etag };
+    } catch (error) {
+      this.discard(path);
+      throw error;
+    }
+  }
+
+  async syncFile(fd: number): Promise<void> {
+    try {
+      await fsyncAsync(fd);
+    } catch (error) {
+      this.#broken = error;
+      throw error;
+    }
+  }
+
+  discard(path: string): void {
+    try {
+      unlinkSync(path);
+    } catch {
+      // Swept at the next start.
+    }
+  }
+
+  /** Makes a folder and those above it, and syncs each into its parent, once per process. */
+  async ensureFolder(path: string): Promise<void> {
+    const known = this.#folders.get(path);
+    if (known === true) return;
+    if (known !== undefined) return known;
+    if (this.#folders.size >= MAX_KNOWN_FOLDERS) this.#folders.clear();
+    const making = this.#makeFolder(path);
+    this.#folders.set(path, making);
+    try {
+      await making;
+      this.#folders.set(path, true);
+    } catch (error) {
+      this.#folders.delete(path);
+      throw error;
+    }
+  }
+
+  async #makeFolder(path: string): Promise<void> {
+    if (path === this.root) return;
+    await this.ensureFolder(dirname(path));
+    try {
+      mkdirSync(path);
+    } catch (error) {
+      if (codeOf(error) !== "EEXIST") throw error;
+    }
+    await this.syncFolder(dirname(path));
+  }
+
+  forgetFolder(path: string): void {
+    this.#folders.delete(path);
+  }
+
+  /** Syncs a folder. Callers that come while a sync runs share the next one, which starts after all of them came. */
+  syncFolder(path: string): Promise<void> {
+    const group = this.#syncing.get(path);
+    if (group === undefined) {
+      const running = this.#syncNow(path);
+      const fresh = { running, next: undefined };
+      this.#syncing.set(path, fresh);
+      return this.#afterSync(path, fresh);
+    }
+    group.next ??= group.running.then(
+      () => this.#syncNow(path),
+      () => this.#syncNow(path),
+    );
+    return group.next;
+  }
+
+  async #afterSync(path: string, group: { running: Promise<void>; next: Promise<void> | undefined }): Promise<void> {
+    try {
+      await group.running;
+    } finally {
+      this.#settle(path, group);
+    }
+  }
+
+  #settle(path: string, group: { running: Promise<void>; next: Promise<void> | undefined }): void {
+    if (group.next === undefined) {
+      this.#syncing.delete(path);
+      return;
+    }
+    group.running = group.next;
+    group.next = undefined;
+    const settle = (): void => this.#settle(path, group);
+    group.running.then(settle, settle);
+  }
+
+  async #syncNow(path: string): Promise<void> {
+    this.refuseBroken();
+    const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      await this.syncFile(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  close(): void {
+    this.discard(this.ownerFile);
+  }
+}
+
+export async function writeAll(fd: number, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length; ) at += (await writeAsync(fd, bytes, at, bytes.length - at)).bytesWritten;
+}
