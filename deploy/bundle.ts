@@ -6,7 +6,7 @@
  */
 import { chmodSync, existsSync, globSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
-import { build } from "esbuild";
+import { build, type BuildOptions } from "esbuild";
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
 const workers = globSync("src/**/*-worker.ts");
@@ -21,7 +21,7 @@ const shared = {
   logLevel: "warning",
   sourcemap: false,
   legalComments: "none",
-} as const;
+} satisfies BuildOptions;
 const requireBanner = `import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);`;
 
 await build({

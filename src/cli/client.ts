@@ -27,7 +27,7 @@ export interface ConnectionOptions {
 
 const SERVICES = {
   access: AccessService, approval: ApprovalService, artifact: ArtifactService, dataset: DatasetService, environment: EnvironmentService, evidence: EvidenceService, ledger: LedgerService,
-  lineage: LineageService, model: ModelService, policy: PolicyService, project: ProjectService, quality: QualityService, run: RunService, status: StatusService,
+  lineage: LineageService, model: ModelService, policy: PolicyService, projects: ProjectService, quality: QualityService, run: RunService, status: StatusService,
 } as const satisfies Record<string, DescService>;
 
 export type Clients = { readonly [K in keyof typeof SERVICES]: Client<(typeof SERVICES)[K]> };

@@ -47,8 +47,12 @@ const CONNECTION: readonly (readonly [string, string])[] = [
 export const REQUEST_ID: readonly [string, string] = ["--request-id <id>", "identity of the request: a repeat answers the first outcome"];
 export const AS_OF: readonly [string, string] = ["--as-of <size>", "answer for the log as it was at this tree size"];
 
+/** The example of each command, for the reference. */
+export const EXAMPLES = new WeakMap<Command, string>();
+
 export function declare(parent: Command, io: Io, spec: Spec): void {
   const command = parent.command(spec.words).description(spec.summary).addHelpText("after", `\nExample:\n  ${spec.example}\n`);
+  EXAMPLES.set(command, spec.example);
   const remote = spec.remote ?? true;
   for (const [flags, text] of [...(spec.options ?? []), ...(remote ? CONNECTION : []), ["--json", "one JSON document on standard output"] as const]) {
     const option = new Option(flags.replace("...", ""), text);

@@ -40,7 +40,7 @@ export function addAccess(program: Command, io: Io): void {
     run: async (c) => {
       const description = c.text("description");
       const body = create(ProjectSchema, { name: c.args[0] ?? "", offline: OfflineMode.NEVER, ...(description === undefined ? {} : { description }) });
-      c.show(WriteResponseSchema, await c.connect().project.createProject({ admin: c.text("admin") ?? "", project: body, requestId: c.text("requestId") ?? "" }), (m) => written(io, m));
+      c.show(WriteResponseSchema, await c.connect().projects.createProject({ admin: c.text("admin") ?? "", project: body, requestId: c.text("requestId") ?? "" }), (m) => written(io, m));
     },
     summary: "make a project",
     words: "create <name>",
@@ -48,7 +48,7 @@ export function addAccess(program: Command, io: Io): void {
   declare(project, io, {
     example: "datapilot project list",
     options: [AS_OF],
-    run: async (c) => c.show(ListResponseSchema, await c.connect().project.listProjects({ asOf: c.number("asOf") ?? 0, pageSize: 1000 }), (m) => resourceTable(m.resources)),
+    run: async (c) => c.show(ListResponseSchema, await c.connect().projects.listProjects({ asOf: c.number("asOf") ?? 0, pageSize: 1000 }), (m) => resourceTable(m.resources)),
     summary: "projects that you may read",
     words: "list",
   });

@@ -9,14 +9,14 @@ import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Command } from "commander";
-import { type Metric, MetricSchema, Purpose, InputRole, RunBatchSchema, RunEventSchema, RunFinishSchema, RunFileSchema, FileRole, Assurance, RunInputSchema, RunSchema, RunStatus, ParamSchema, ModelVersionSchema, type Param } from "../../gen/ts/animus/datapilot/record/v1/execution_pb.ts";
+import { type Lockfile, type Metric, MetricSchema, Purpose, InputRole, RunBatchSchema, RunEventSchema, RunFinishSchema, RunFileSchema, FileRole, Assurance, RunInputSchema, RunSchema, RunStatus, ParamSchema, ModelVersionSchema, type Param } from "../../gen/ts/animus/datapilot/record/v1/execution_pb.ts";
 import { ContentFileSchema } from "../../gen/ts/animus/datapilot/record/v1/data_pb.ts";
 import type { Receipt } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { ListResponseSchema } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { CompareRunsResponseSchema, GetRunResponseSchema, PlanRunResponseSchema, type RunPlan, RunPlanSchema } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import { formatProofFile } from "../note/proof-file.ts";
 import { parseHex, utf8 } from "../std/bytes.ts";
-import { type Connection, exitOf } from "./client.ts";
+import type { Connection } from "./client.ts";
 import { AS_OF, type Context, declare, UsageError } from "./command.ts";
 import { EXIT, Exit, type Io, paint, table } from "./io.ts";
 import { ciOf, codeOf, hostOf, lockfilesOf, observedOf, refOf } from "./observe.ts";
@@ -29,7 +29,6 @@ const ROLES: Readonly<Record<string, InputRole>> = { base_model: InputRole.BASE_
 /** What the child may not inherit: the caller's own credentials. */
 const CREDENTIALS = ["DATAPILOT_TOKEN", "DATAPILOT_TOKEN_FILE", "DATAPILOT_ID_TOKEN"];
 const LOG_BYTES = 16 << 20;
-const SAFE_ENV = /^(?:DATAPILOT_URL|DATAPILOT_PROJECT|DATAPILOT_RUN)$/;
 
 const PLAN_OPTIONS: readonly (readonly [string, string])[] = [
   ["--purpose <purpose>", "exploration, evaluation or production (default exploration)"],
@@ -181,7 +180,8 @@ async function wrap(c: Context): Promise<void> {
   const folder = c.text("receipts") ?? ".datapilot";
   const requestId = c.text("requestId") ?? `run-${randomBytes(8).toString("hex")}`;
   const plan = await planOf(c, connection, command);
-  const started = await connection.run.startRun({ host: hostOf(), observed: observedOf(process.cwd()), plan, project, requestId });
+  const observed = observedOf(process.cwd());
+  const started = await connection.run.startRun({ host: hostOf(), observed, plan, project, requestId });
   const run = started.run?.record ?? "";
   io.err(`${paint(io, "green", "admitted")} ${started.run === undefined ? run : resourceLine(io, started.run)}`);
   leaveReceipt(folder, "start", started.receipt);
@@ -197,10 +197,9 @@ async function wrap(c: Context): Promise<void> {
   const outputs = c.list("out").flatMap((pattern) => globSync(pattern)).filter((f) => statSync(f).isFile()).toSorted();
   const metricsFile = c.text("metrics");
   const status = ended.code === 0 ? RunStatus.SUCCEEDED : ended.signal === null ? RunStatus.FAILED : RunStatus.CANCELED;
-  const drift = driftOf(plan, process.cwd());
   const finish = create(RunFinishSchema, {
     batches: 1,
-    environmentDrift: drift,
+    environmentDrift: driftBetween(observed.lockfiles, lockfilesOf(process.cwd())),
     status,
     usage: { cpuS: ended.cpuS, peakMemoryBytes: 0, wallS: ended.wallS },
     ...(ended.code === null ? {} : { exitCode: ended.code }),
@@ -227,7 +226,7 @@ async function wrap(c: Context): Promise<void> {
     const model = c.text("model");
     const registered = model === undefined || status !== RunStatus.SUCCEEDED ? undefined : await connection.model.createModelVersion({ model, producedBy: [run], project, requestId: `${requestId}.model`, version: create(ModelVersionSchema, { files: files.filter((f) => f.path !== "output.log" && f.path !== metricsFile).map((f) => create(ContentFileSchema, { digest: f.digest, path: f.path, sizeBytes: f.sizeBytes })) }) });
     leaveReceipt(folder, "model", registered?.receipt);
-    const summary = { model: registered?.resource?.record ?? null, receipts: folder, run, status: RunStatus[status]?.toLowerCase() ?? "" };
+    const summary = { model: registered?.resource?.record ?? null, receipts: folder, run, status: status === RunStatus.SUCCEEDED ? "succeeded" : status === RunStatus.FAILED ? "failed" : "canceled" };
     writeFileSync(join(folder, "datapilot-receipt.json"), `${JSON.stringify(summary, null, 2)}\n`);
     c.print(summary, () => `${finished.resource === undefined ? "" : `finished ${resourceLine(io, finished.resource)}`}${registered?.resource === undefined ? "" : `registered ${resourceLine(io, registered.resource)}`}receipts in ${folder}\n`);
   } catch (error) {
@@ -247,18 +246,12 @@ async function single(io: Io, file: string): Promise<LocalFile> {
 }
 
 /** Lock files that changed while the command ran. */
-function driftOf(plan: RunPlan, folder: string): string[] {
-  void plan;
-  return driftBetween(before, lockfilesOf(folder));
-}
-const before = lockfilesOf(process.cwd());
-function driftBetween(was: ReturnType<typeof lockfilesOf>, now: ReturnType<typeof lockfilesOf>): string[] {
+function driftBetween(was: readonly Lockfile[], now: readonly Lockfile[]): string[] {
   return now.filter((l) => was.find((w) => w.path === l.path)?.digest !== l.digest).map((l) => `lock file ${l.path} changed`);
 }
 
 export function addRun(program: Command, io: Io): void {
   const run = program.command("run").description("prove a job").enablePositionalOptions().passThroughOptions();
-  void SAFE_ENV;
   declare(run, io, {
     example: "datapilot run plan --purpose production --dataset fraud/transactions@v7:train=data/ -- python train.py",
     options: [...PLAN_OPTIONS, ["--dry-run", "record only the preview of the decision"]],
@@ -292,5 +285,4 @@ export function addRun(program: Command, io: Io): void {
     summary: "run a command under admission and record it (the word exec may be left out)",
     words: "exec [command...]",
   });
-  void exitOf;
 }
