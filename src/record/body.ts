@@ -1,154 +1,256 @@
 /**
  * Bodies: ProtoJSON with proto field names, what is zero left out, and the rules that the protos state as options. The checks of a
  * message are compiled once from its descriptor.
+ *
+ * A check gives the first flaw that it finds, and its path is put together on the way out: nothing is built for a body that is right.
  */
-import { type DescEnum, type DescField, type DescMessage, fromJson, getOption, hasOption, type JsonValue, type Message, ScalarType, toJson } from "@bufbuild/protobuf";
+import {
+  type DescEnum,
+  type DescField,
+  type DescMessage,
+  fromJson,
+  getOption,
+  type JsonValue,
+  type Message,
+  ScalarType,
+  toJson,
+} from "@bufbuild/protobuf";
 import { personal, required, text } from "../../gen/ts/animus/datapilot/record/v1/options_pb.ts";
+import { assertDefined } from "../std/assert.ts";
 import { Violation } from "../std/violation.ts";
 import { isObject, type Json, type JsonObject } from "./json.ts";
 import { type Kind, kindSpec } from "./kinds.ts";
+import { arrangeSet, SETS } from "./sets.ts";
+import { isFreeName, isIdentifier, isText } from "./text.ts";
 
-type CheckValue = (value: Json, at: string) => void;
+interface Flaw {
+  readonly code: "record.schema" | "record.text" | "record.noncanonical";
+  readonly detail: string;
+  path: string;
+}
 
+type Check = (value: Json) => Flaw | undefined;
+
+const UINT32_MAX = 2 ** 32 - 1;
 const PERSONAL = /^personal:sha256:[0-9a-f]{64}$/;
-// Bidirectional controls and control characters but LF and TAB.
-// eslint-disable-next-line no-control-regex
-const HOSTILE_TEXT = /[\u0000-\u0008\u000B-\u001F\u007F-\u009F\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]/;
-const UINT32 = 2 ** 32 - 1;
+/** Structs whose member names are free: the input of a decision, and so the inputs that a policy is tested with. */
+const FREE_STRUCTS: ReadonlySet<string> = new Set(["Decision.input", "PolicyTest.input"]);
 
-const wrong = (at: string, detail: string): Violation => new Violation("record.schema", `body.${at} ${detail}`);
-const typeWord = (value: Json): string => (value === null ? "null" : Array.isArray(value) ? "a list" : typeof value);
+const flaw = (detail: string, code: Flaw["code"] = "record.schema"): Flaw => ({ code, detail, path: "" });
+const typeWord = (value: Json): string =>
+  value === null ? "null" : Array.isArray(value) ? "a list" : isObject(value) ? "an object" : `a ${typeof value}`;
 
-function checkString(field: DescField): CheckValue {
-  const isPersonal = hasOption(field, personal) && getOption(field, personal);
-  const isText = hasOption(field, text) && getOption(field, text);
-  return (value, at) => {
-    if (typeof value !== "string") throw wrong(at, `is ${typeWord(value)}, not a text`);
-    if (value.startsWith("personal:")) {
-      if (PERSONAL.test(value) !== isPersonal) throw wrong(at, isPersonal ? "is not the reference of a personal value" : "has the form of a personal value's reference, which is kept for personal fields");
-    } else if (isPersonal) throw wrong(at, "is not the reference of a personal value");
-    if (isText && (HOSTILE_TEXT.test(value) || value.normalize("NFC") !== value)) throw new Violation("record.text", `body.${at} is not NFC, or has bidirectional or control characters`);
+function inside(found: Flaw, name: string): Flaw {
+  found.path = found.path === "" || found.path.startsWith("[") ? name + found.path : `${name}.${found.path}`;
+  return found;
+}
+
+export const isPersonalReference = (value: string): boolean => value.length === 80 && PERSONAL.test(value);
+
+function stringCheck(field: DescField): Check {
+  const isPersonal = getOption(field, personal);
+  const isFreeText = getOption(field, text);
+  return (value) => {
+    if (typeof value !== "string") return flaw(`is ${typeWord(value)}, not a text`);
+    if (isPersonalReference(value) !== isPersonal)
+      return flaw(
+        isPersonal
+          ? "is not the reference of a personal value"
+          : "has the form that is kept for references of personal values",
+      );
+    if (isFreeText && !isText(value))
+      return flaw("is not NFC, or has bidirectional or control characters", "record.text");
+    return undefined;
   };
 }
 
-function checkNumber(scalar: ScalarType): CheckValue {
-  if (scalar === ScalarType.UINT32)
-    return (value, at) => {
-      if (typeof value !== "number" || !Number.isInteger(value) || value < 0 || value > UINT32) throw wrong(at, "is not a whole number from 0 to 2^32−1");
-    };
-  return (value, at) => {
-    if (typeof value !== "number" || !Number.isFinite(value)) throw wrong(at, "is not a finite number");
-  };
+const uint32Check: Check = (value) =>
+  typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= UINT32_MAX
+    ? undefined
+    : flaw("is not a whole number from 0 to 2^32−1");
+const doubleCheck: Check = (value) =>
+  typeof value === "number" && Number.isFinite(value) ? undefined : flaw("is not a finite number");
+const boolCheck: Check = (value) =>
+  typeof value === "boolean" ? undefined : flaw(`is ${typeWord(value)}, not true or false`);
+
+function enumCheck(desc: DescEnum): Check {
+  const names = new Set(desc.values.map((v) => v.name));
+  return (value) =>
+    typeof value === "string" && names.has(value) ? undefined : flaw(`is not one of ${[...names].slice(1).join(", ")}`);
 }
 
-function checkEnum(desc: DescEnum): CheckValue {
-  const names = new Set(desc.values.filter((v) => v.number !== 0).map((v) => v.name));
-  return (value, at) => {
-    if (typeof value !== "string" || !names.has(value)) throw wrong(at, `is not one of ${[...names].join(", ")}`);
-  };
-}
-
-/** Any JSON object; member names are NFC without control characters. */
-function checkStruct(value: Json, at: string): void {
-  if (!isObject(value)) throw wrong(at, "is not an object");
-  const walk = (inner: Json): void => {
-    if (Array.isArray(inner)) inner.forEach(walk);
-    else if (isObject(inner))
-      for (const [name, item] of Object.entries(inner)) {
-        if (name.normalize("NFC") !== name || /\p{Cc}/u.test(name)) throw wrong(at, "has a member name that is not NFC or has control characters");
-        walk(item);
-      }
-  };
-  walk(value);
-}
-
-function checkOne(field: DescField): CheckValue {
-  const message = field.message;
-  if (message !== undefined) {
-    if (message.typeName === "google.protobuf.Struct") return checkStruct;
-    const check = messageCheck(message);
-    return (value, at) => check()(value, at);
-  }
-  if (field.enum !== undefined) return checkEnum(field.enum);
-  const scalar = field.fieldKind === "scalar" ? field.scalar : field.fieldKind === "list" && field.listKind === "scalar" ? field.scalar : undefined;
-  switch (scalar) {
-    case ScalarType.STRING:
-      return checkString(field);
-    case ScalarType.BOOL:
-      return (value, at) => {
-        if (typeof value !== "boolean") throw wrong(at, `is ${typeWord(value)}, not true or false`);
-      };
-    case ScalarType.UINT32:
-    case ScalarType.DOUBLE:
-      return checkNumber(scalar);
-    default:
-      throw new Error(`assertion failed: ${field.name} has a type that bodies do not use`);
-  }
-}
-
-const compiled = new Map<string, CheckValue>();
-
-/** Checks of a message, compiled at first use, since messages may hold themselves. */
-function messageCheck(desc: DescMessage): () => CheckValue {
-  return () => {
-    const known = compiled.get(desc.typeName);
-    if (known !== undefined) return known;
-    const check = compile(desc);
-    compiled.set(desc.typeName, check);
-    return check;
-  };
-}
-
-interface FieldCheck {
-  readonly check: CheckValue;
-  readonly isList: boolean;
-  /** Whether zero is written: `optional` fields and members of a oneof. */
-  readonly keepsZero: boolean;
-}
-
-function compile(desc: DescMessage): CheckValue {
-  const fields = new Map<string, FieldCheck>();
-  const needed: string[] = [];
-  for (const field of desc.fields) {
-    fields.set(field.name, { check: checkOne(field), isList: field.fieldKind === "list", keepsZero: field.proto.proto3Optional || field.oneof !== undefined || field.fieldKind === "message" });
-    if (hasOption(field, required) && getOption(field, required)) needed.push(field.name);
-  }
-  return (value, at) => {
-    if (!isObject(value)) throw wrong(at, `is ${typeWord(value)}, not an object`);
-    const prefix = at === "" ? "" : `${at}.`;
-    for (const name of Object.keys(value)) {
-      const field = fields.get(name);
-      if (field === undefined) throw wrong(`${prefix}${name}`, "is not a field of this kind");
-      const member = value[name] as Json;
-      if (field.isList) {
-        if (!Array.isArray(member) || member.length === 0) throw wrong(`${prefix}${name}`, "is not a list with members; an empty list is left out");
-        for (let i = 0; i < member.length; i++) field.check(member[i] as Json, `${prefix}${name}[${i}]`);
-      } else {
-        if (!field.keepsZero && (member === 0 || member === "" || member === false)) throw wrong(`${prefix}${name}`, "is zero, which is left out");
-        field.check(member, `${prefix}${name}`);
-      }
+/** Names the first member below `value` whose name is not allowed. */
+export function badName(value: Json, isName: (name: string) => boolean): string | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  if (Array.isArray(value)) {
+    for (const item of value as readonly Json[]) {
+      const bad = badName(item, isName);
+      if (bad !== undefined) return bad;
     }
-    for (const name of needed) if (!Object.hasOwn(value, name)) throw wrong(`${prefix}${name}`, "is missing");
+    return undefined;
+  }
+  for (const [name, member] of Object.entries(value)) {
+    const bad = isName(name) ? badName(member, isName) : name;
+    if (bad !== undefined) return bad;
+  }
+  return undefined;
+}
+
+function structCheck(isName: (name: string) => boolean): Check {
+  return (value) => {
+    if (!isObject(value)) return flaw(`is ${typeWord(value)}, not an object`);
+    const bad = badName(value, isName);
+    return bad === undefined ? undefined : flaw(`has a member name ${JSON.stringify(bad)}`, "record.noncanonical");
   };
 }
 
-/** Checks the body of a known kind: fields, types, ranges, required fields, text, personal values. Unknown kinds pass. */
+const scalarOf = (field: DescField): ScalarType | undefined =>
+  field.fieldKind === "scalar" || (field.fieldKind === "list" && field.listKind === "scalar")
+    ? field.scalar
+    : undefined;
+
+/** The check of a field's value, or of one item when it is a list. */
+function valueCheck(field: DescField): Check {
+  const { enum: enumType, message } = field;
+  if (message?.typeName === "google.protobuf.Struct")
+    return structCheck(FREE_STRUCTS.has(`${field.parent.name}.${field.name}`) ? isFreeName : isIdentifier);
+  if (message !== undefined) {
+    // Looked up at first use, since messages may hold themselves.
+    let check: Check | undefined;
+    return (value) => (check ??= messageCheck(message))(value);
+  }
+  if (enumType !== undefined) return enumCheck(enumType);
+  const scalar = scalarOf(field);
+  if (scalar === ScalarType.STRING) return stringCheck(field);
+  if (scalar === ScalarType.BOOL) return boolCheck;
+  if (scalar === ScalarType.UINT32) return uint32Check;
+  if (scalar === ScalarType.DOUBLE) return doubleCheck;
+  throw new Error(`assertion failed: ${field.parent.name}.${field.name} has a type that bodies do not use`);
+}
+
+/** Whether the field tells zero from absent: messages, `optional` fields and members of a oneof. */
+const hasPresence = (field: DescField): boolean =>
+  field.fieldKind === "message" || field.proto.proto3Optional || field.oneof !== undefined;
+
+function fieldCheck(field: DescField): Check {
+  const check = valueCheck(field);
+  if (field.fieldKind === "list")
+    return (value) => {
+      if (!Array.isArray(value)) return flaw(`is ${typeWord(value)}, not a list`);
+      const items = value as readonly Json[];
+      if (items.length === 0) return flaw("is an empty list, which is left out");
+      for (let i = 0; i < items.length; i++) {
+        const found = check(items[i] as Json);
+        if (found !== undefined) return inside(found, `[${i}]`);
+      }
+      return undefined;
+    };
+  if (hasPresence(field)) return check;
+  const zeroOfEnum = field.enum?.values.find((v) => v.number === 0)?.name;
+  return (value) => {
+    if (value === 0 || value === "" || value === false || (zeroOfEnum !== undefined && value === zeroOfEnum))
+      return flaw("is zero, which is left out");
+    return check(value);
+  };
+}
+
+interface FieldRule {
+  readonly check: Check;
+  readonly isRequired: boolean;
+}
+
+function compile(desc: DescMessage): Check {
+  const rules = new Map<string, FieldRule>(
+    desc.fields.map((f) => [f.name, { check: fieldCheck(f), isRequired: getOption(f, required) }]),
+  );
+  const needed = [...rules].filter(([, r]) => r.isRequired).map(([name]) => name);
+  return (value) => {
+    if (!isObject(value)) return flaw(`is ${typeWord(value)}, not an object`);
+    let missing = needed.length;
+    // Bodies are plain objects, of JSON.parse or of ProtoJSON: nothing is inherited.
+    for (const name in value) {
+      const rule = rules.get(name);
+      if (rule === undefined)
+        return inside(
+          isIdentifier(name)
+            ? flaw("is not a field of this kind")
+            : flaw("is not a member name of letters, digits and _", "record.noncanonical"),
+          name,
+        );
+      if (rule.isRequired) missing--;
+      const found = rule.check(value[name] as Json);
+      if (found !== undefined) return inside(found, name);
+    }
+    if (missing === 0) return undefined;
+    return inside(flaw("is missing"), needed.find((name) => !Object.hasOwn(value, name)) ?? "");
+  };
+}
+
+const checks = new Map<string, Check>();
+
+function messageCheck(desc: DescMessage): Check {
+  let check = checks.get(desc.typeName);
+  if (check === undefined) {
+    check = compile(desc);
+    checks.set(desc.typeName, check);
+  }
+  return check;
+}
+
+/**
+ * Checks the body of a known kind: fields, types, ranges, required fields, text, personal values, and names in free JSON. Passes
+ * the body of a kind that this version does not know. Throws the Violations record.schema, record.text, record.noncanonical.
+ */
 export function checkBody(kind: string, body: JsonObject): void {
   const spec = kindSpec(kind);
-  if (spec !== undefined) messageCheck(spec.schema)()(body, "");
+  const found = spec === undefined ? undefined : messageCheck(spec.schema)(body);
+  if (found !== undefined) throw new Violation(found.code, `${kind}: body.${found.path} ${found.detail}`);
 }
 
-/** The body of a message, as records hold it. */
+/** ProtoJSON as records hold it: sets in order, and no -0, which canonical JSON cannot tell from the zero that is left out. */
+function arrange(desc: DescMessage, object: JsonObject): JsonObject {
+  const out: Record<string, Json> = {};
+  for (const field of desc.fields) {
+    const value = object[field.name];
+    if (value === undefined || (Object.is(value, -0) && !hasPresence(field))) continue;
+    out[field.name] = arrangeField(field, value);
+  }
+  return out;
+}
+
+function arrangeField(field: DescField, value: Json): Json {
+  const { message } = field;
+  const inner = (item: Json): Json =>
+    message !== undefined && message.typeName !== "google.protobuf.Struct"
+      ? arrange(message, item as JsonObject)
+      : Object.is(item, -0)
+        ? 0
+        : item;
+  if (field.fieldKind !== "list") return inner(value);
+  const items = (value as readonly Json[]).map(inner);
+  const by = SETS[`${field.parent.name}.${field.name}`];
+  return by === undefined ? items : arrangeSet(items, by);
+}
+
+/** The body of a message, checked. Throws a Violation for what no record can hold. */
 export function bodyFromMessage(kind: Kind, message: Message): JsonObject {
-  const spec = kindSpec(kind);
-  if (spec === undefined) throw new Error(`assertion failed: kind ${kind} is known`);
-  const body = toJson(spec.schema, message, { useProtoFieldName: true }) as JsonObject;
+  const { schema } = assertDefined(kindSpec(kind), `kind ${kind} is known`);
+  let json: JsonObject;
+  try {
+    json = toJson(schema, message, { useProtoFieldName: true }) as JsonObject;
+  } catch (error) {
+    // Numbers that are not finite and enum values without a name, from a client that sent binary.
+    throw new Violation("record.schema", `${kind}: ${error instanceof Error ? error.message : "has no JSON"}`);
+  }
+  const body = arrange(schema, json);
   checkBody(kind, body);
   return body;
 }
 
-/** The message of a body that was checked. */
+/** The message of a body that was checked; undefined for a kind that this version does not know. */
 export function messageFromBody(kind: string, body: JsonObject): Message | undefined {
   const spec = kindSpec(kind);
-  return spec === undefined ? undefined : fromJson(spec.schema, body as unknown as JsonValue, { ignoreUnknownFields: true });
+  return spec === undefined
+    ? undefined
+    : fromJson(spec.schema, body as unknown as JsonValue, { ignoreUnknownFields: true });
 }

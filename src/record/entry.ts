@@ -3,7 +3,7 @@
  * would disclose other projects' affairs, and chains each project's entries by `seq` and `prev`.
  */
 import { type Digest, type RecordId, ZERO_DIGEST } from "../std/brand.ts";
-import { utf8 } from "../std/bytes.ts";
+import { parseUtf8, utf8 } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
 
 export interface Entry {
@@ -16,24 +16,26 @@ export interface Entry {
   readonly seq: number;
 }
 
-const FORM = /^\{"prev":"([0-9a-f]{64})","project":"([0-9a-f]{64})","record":"(sha256:[0-9a-f]{64})","seq":(0|[1-9][0-9]{0,15}),"v":1\}$/;
+const FORM =
+  /^\{"prev":"([0-9a-f]{64})","project":"([0-9a-f]{64})","record":"(sha256:[0-9a-f]{64})","seq":(0|[1-9][0-9]{0,15}),"v":1\}$/;
 const MAX_BYTES = 320;
 
-export const formatEntry = (e: Entry): string => `{"prev":"${e.prev}","project":"${e.project}","record":"${e.record}","seq":${e.seq},"v":1}`;
+export const formatEntry = (e: Entry): string =>
+  `{"prev":"${e.prev}","project":"${e.project}","record":"${e.record}","seq":${e.seq},"v":1}`;
 export const entryBytes = (e: Entry): Uint8Array => utf8(formatEntry(e));
 
-const latin1 = new TextDecoder("latin1");
-
 export function parseEntry(bytes: Uint8Array): Entry {
-  const match = bytes.length > MAX_BYTES ? null : FORM.exec(latin1.decode(bytes));
+  const match = bytes.length > MAX_BYTES ? null : FORM.exec(parseUtf8(bytes) ?? "");
   const seq = Number(match?.[4]);
-  if (match === null || !Number.isSafeInteger(seq)) throw new Violation("entry.malformed", "the entry does not have the one form that entries have");
+  if (match === null || !Number.isSafeInteger(seq))
+    throw new Violation("entry.malformed", "the entry does not have the one form that entries have");
   return { prev: match[1] as Digest, project: match[2] as Digest, record: match[3] as RecordId, seq };
 }
 
 /** The chain rule that an entry keeps by itself: only a project's creation record has seq 0, and only it has nothing before. */
 export function startsProject(e: Entry): boolean {
   const creates = e.record === `sha256:${e.project}`;
-  if ((e.seq === 0) !== creates || (e.seq === 0) !== (e.prev === ZERO_DIGEST)) throw new Violation("chain.prev", "seq 0, an empty prev and the project's creation record go together");
+  if ((e.seq === 0) !== creates || (e.seq === 0) !== (e.prev === ZERO_DIGEST))
+    throw new Violation("chain.prev", "seq 0, an empty prev and the project's creation record go together");
   return creates;
 }

@@ -46,9 +46,13 @@ const SCHEMAS = {
 
 export type Kind = keyof typeof SCHEMAS;
 
-const fieldOf = (kind: string): string => (kind === "project" ? "projectBody" : kind.replaceAll(/\.([a-z])/g, (_, c: string) => c.toUpperCase()));
+const fieldOf = (kind: string): string =>
+  kind === "project" ? "projectBody" : kind.replaceAll(/\.([a-z])/g, (_, c: string) => c.toUpperCase());
 
-export const KINDS = Object.fromEntries(Object.entries(SCHEMAS).map(([kind, schema]) => [kind, { kind, resourceField: fieldOf(kind), schema }])) as unknown as Readonly<Record<Kind, KindSpec>>;
+export const KINDS = Object.fromEntries(
+  Object.entries(SCHEMAS).map(([kind, schema]) => [kind, { kind, resourceField: fieldOf(kind), schema }]),
+) as unknown as Readonly<Record<Kind, KindSpec>>;
 
 /** Undefined for a kind that this version does not know. */
-export const kindSpec = (kind: string): KindSpec | undefined => (Object.hasOwn(KINDS, kind) ? KINDS[kind as Kind] : undefined);
+export const kindSpec = (kind: string): KindSpec | undefined =>
+  Object.hasOwn(KINDS, kind) ? KINDS[kind as Kind] : undefined;
