@@ -1,0 +1,70 @@
+/** Runs: a plan, its start, what it reports, its end; and how many of its children run. */
+import type { RecordId } from "../std/brand.ts";
+import { takeNumber } from "./entities.ts";
+import type { Folding } from "./folding.ts";
+import { keys, type RunRow, type RunState } from "./view.ts";
+
+export const RUN_START = "run.start";
+
+export function setRun(folding: Folding, run: RecordId, change: Partial<RunRow>): void {
+  const row = folding.get("run", run);
+  if (row === undefined) return;
+  folding.put("run", run, { ...row, ...change });
+  if (change.status !== undefined && change.status !== row.status) folding.updateEntity(run, { status: change.status });
+}
+
+export function foldRun(folding: Folding): void {
+  folding.put("run", folding.id, { batches: 0, status: "planned" });
+}
+
+export function foldRunStart(folding: Folding): void {
+  const run = folding.link("run");
+  if (run === undefined) return;
+  const row = folding.get("run", run);
+  if (row?.status !== "running") countChild(folding, run, 1);
+  setRun(folding, run, { start: folding.id, status: "running" });
+  const token = folding.record.body["token"] as { readonly sha256?: string; readonly expires_at?: string } | undefined;
+  const { principal } = folding.record.actor;
+  if (token?.sha256 === undefined || principal === undefined) return;
+  folding.put("token", token.sha256, {
+    expires_at: token.expires_at ?? "",
+    id: folding.id,
+    permissions: [],
+    principal,
+    project: folding.project,
+    run,
+  });
+}
+
+export function foldRunBatch(folding: Folding): void {
+  const run = folding.link("run");
+  if (run === undefined) return;
+  const row = folding.get("run", run);
+  if (row !== undefined) folding.put("run", run, { ...row, batches: row.batches + 1, last: folding.id });
+  takeNumber(folding, run, folding.record.kind);
+}
+
+const ENDS: Readonly<Record<string, RunState>> = {
+  RUN_STATUS_CANCELED: "canceled",
+  RUN_STATUS_FAILED: "failed",
+  RUN_STATUS_LOST: "lost",
+  RUN_STATUS_SUCCEEDED: "succeeded",
+};
+
+export function foldRunFinish(folding: Folding): void {
+  const run = folding.link("run");
+  const status = ENDS[folding.text("status")];
+  if (run === undefined || status === undefined) return;
+  if (folding.get("run", run)?.status === "running") countChild(folding, run, -1);
+  setRun(folding, run, { finish: folding.id, status });
+}
+
+function countChild(folding: Folding, run: RecordId, by: 1 | -1): void {
+  const parent = folding.get("entity", run)?.parent;
+  if (parent === undefined) return;
+  const n = (folding.get("children-active", parent)?.n ?? 0) + by;
+  folding.put("children-active", parent, { n });
+}
+
+/** Key of a run's batch by its sequence number, which counts from 0. */
+export const batchKey = (run: RecordId, seq: number): string => keys.nth(run, "run.batch", seq + 1);
