@@ -31,11 +31,7 @@ const SETS: Readonly<Record<string, readonly (readonly [path: string, ...by: str
     ["lockfiles", "path"],
     ["runtimes", "name"],
   ],
-  run: [
-    ["params", "key"],
-    ["inputs", "record", "role"],
-    ["steps[].needs"],
-  ],
+  run: [["params", "key"], ["inputs", "record", "role"], ["steps[].needs"]],
   "run.start": [
     ["observed.lockfiles", "path"],
     ["observed.runtimes", "name"],

@@ -17,7 +17,8 @@ const DOCUMENTS: ReadonlySet<string> = new Set(["action", "input"]);
 const tooMuch = (message: string): Fault => new Fault("LIMIT_EXCEEDED", message);
 
 export function checkCount(field: string, count: number, max: number): void {
-  if (count > max) throw tooMuch(`${field} has ${count} members; at most ${max} are taken: split it, or use an artifact`);
+  if (count > max)
+    throw tooMuch(`${field} has ${count} members; at most ${max} are taken: split it, or use an artifact`);
 }
 
 /** Throws the fault LIMIT_EXCEEDED for a draft that is larger than records may be. */

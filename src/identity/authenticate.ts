@@ -53,7 +53,8 @@ export function authenticate(reader: ViewReader, token: string, nowMs: number, o
 function holdsDigest(reader: ViewReader, id: RecordId, digest: string): boolean {
   const body = reader.record(id)?.record.body;
   const run = body?.["token"];
-  const stored = typeof run === "object" && run !== null && !Array.isArray(run) ? run["sha256"] : body?.["secret_sha256"];
+  const stored =
+    typeof run === "object" && run !== null && !Array.isArray(run) ? run["sha256"] : body?.["secret_sha256"];
   if (typeof stored !== "string") return false;
   const a = utf8(stored);
   const b = utf8(digest);

@@ -63,8 +63,7 @@ export function permissionsOf(
     add(permissionsOfRole(b.role), { binding: b.id, role: b.role });
   }
   if (project === ledger) add(["read"], { role: "everybody" });
-  else
-    for (const b of bindingsOf(reader, principal, ledger, nowMs)) add(reach(b), { binding: b.id, role: b.role });
+  else for (const b of bindingsOf(reader, principal, ledger, nowMs)) add(reach(b), { binding: b.id, role: b.role });
   return grants;
 }
 
@@ -101,16 +100,27 @@ export function authorise(
   const grants = callerPermissions(reader, caller, project, nowMs);
   const grant = grants.get(permission);
   if (grant !== undefined) return grant;
-  if (grants.size === 0) throw notFound("project");
+  if (grants.size === 0) throw hidden("project");
   const name = projectName(reader, project);
-  throw new Fault("PERMISSION_DENIED", `${permission} in ${name} is not among your permissions: ask its administrator`, {
-    metadata: { permission, project: name },
-  });
+  throw new Fault(
+    "PERMISSION_DENIED",
+    `${permission} in ${name} is not among your permissions: ask its administrator`,
+    {
+      metadata: { permission, project: name },
+    },
+  );
 }
 
-/** What is not there, and what the caller may not see, in the same words. */
-export const notFound = (what: string): Fault =>
-  new Fault("NOT_FOUND", `${what} not found, or not yours to see: check the name and your access`);
+/** Cause of a NOT_FOUND that hides what the caller may not see: recorded as a denial, told as an absence. */
+export const HIDDEN = Symbol("hidden");
+
+const absent = (what: string): string => `${what} not found, or not yours to see: check the name and your access`;
+
+/** What is not there. */
+export const notFound = (what: string): Fault => new Fault("NOT_FOUND", absent(what));
+
+/** What the caller may not see, in the words of what is not there. */
+export const hidden = (what: string): Fault => new Fault("NOT_FOUND", absent(what), { cause: HIDDEN });
 
 /** Names of the groups that a principal belongs to in a project: the project's own and the ledger's. */
 export function groupsOf(reader: ViewReader, principal: RecordId, project: RecordId, nowMs: number): string[] {
