@@ -1,50 +1,17 @@
 /**
- * From a request's message to a record's body: ProtoJSON, sets ascending as the protos' comments say, checked. What a caller
+ * From a request's message to a record's body: ProtoJSON, sets in order and without repeats, checked. What a caller
  * wrote wrong becomes the fault REQUEST_INVALID that names the field.
  */
-import type { Message } from "@bufbuild/protobuf";
+import type { DescMessage, Message } from "@bufbuild/protobuf";
 import { bodyFromMessage } from "../record/body.ts";
 import { isObject, type Json, type JsonObject } from "../record/json.ts";
-import type { Kind } from "../record/kinds.ts";
+import { type Kind, kindSpec } from "../record/kinds.ts";
 import { parseName, parseProjectName } from "../record/names.ts";
+import { SETS } from "../record/sets.ts";
+import { assertDefined } from "../std/assert.ts";
 import { Fault } from "../std/faults.ts";
 import { parseTime } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
-
-/**
- * Lists that are sets: their path (`[]` steps into a list) and the members that order them; none for texts.
- * `*` stands for every kind that has such a field.
- */
-const SETS: Readonly<Record<string, readonly (readonly [path: string, ...by: string[]])[]>> = {
-  "*": [["labels", "key"]],
-  token: [["permissions"]],
-  "role.binding": [["group.members"]],
-  dataset: [["restrictions"]],
-  "dataset.version": [
-    ["files", "path"],
-    ["statistics", "column", "metric"],
-  ],
-  "quality.report": [["measurements", "column", "name"]],
-  code: [["submodules", "path"]],
-  "environment.lock": [
-    ["images", "name"],
-    ["lockfiles", "path"],
-    ["runtimes", "name"],
-  ],
-  run: [["params", "key"], ["inputs", "record", "role"], ["steps[].needs"]],
-  "run.start": [
-    ["observed.lockfiles", "path"],
-    ["observed.runtimes", "name"],
-  ],
-  "model.version": [["files", "path"]],
-  policy: [
-    ["applies_to.datasets"],
-    ["applies_to.models"],
-    ["applies_to.environments"],
-    ["applies_to.purposes"],
-    ["rules[].approval.groups"],
-  ],
-};
 
 /** The body of a record of `kind`; the fault REQUEST_INVALID when the message is absent or is not a body. */
 export function bodyOf(kind: Kind, message: Message | undefined): JsonObject {
@@ -52,14 +19,13 @@ export function bodyOf(kind: Kind, message: Message | undefined): JsonObject {
     throw invalid(kind.replaceAll(".", "_"), "is missing");
   }
   try {
-    let body = bodyFromMessage(kind, message);
-    for (const [path, ...by] of [...(SETS["*"] ?? []), ...(SETS[kind] ?? [])]) {
-      body = sortAt(body, path.split("."), by, path) as JsonObject;
-    }
-    return kind === "schema" ? sortClasses(body) : body;
+    const body = bodyFromMessage(kind, message);
+    const { schema } = assertDefined(kindSpec(kind), `kind ${kind} is known`);
+    checkUnique(schema, body, "");
+    return body;
   } catch (error) {
     if (!(error instanceof Violation)) throw error;
-    const field = /^body\.(\S+)/.exec(error.message)?.[1] ?? "";
+    const field = /body\.(\S+)/.exec(error.message)?.[1] ?? "";
     throw new Fault("REQUEST_INVALID", `the ${kind} cannot be recorded: ${error.message}`, {
       cause: error,
       metadata: { code: error.code },
@@ -71,39 +37,29 @@ export function bodyOf(kind: Kind, message: Message | undefined): JsonObject {
 export const invalid = (field: string, description: string): Fault =>
   new Fault("REQUEST_INVALID", `${field} ${description}`, { fields: [{ field, description }] });
 
-function sortAt(value: Json, steps: readonly string[], by: readonly string[], path: string): Json {
-  const [step, ...rest] = steps;
-  if (!isObject(value) || step === undefined) return value;
-  const each = step.endsWith("[]");
-  const name = each ? step.slice(0, -2) : step;
-  const member = value[name];
-  if (member === undefined) return value;
-  if (each) return { ...value, [name]: (member as readonly Json[]).map((m) => sortAt(m, rest, by, path)) };
-  if (rest.length > 0) return { ...value, [name]: sortAt(member, rest, by, path) };
-  return { ...value, [name]: sortUnique(member as readonly Json[], by, path) };
+/** Rows of a set have different keys: policy input and comparisons look them up by these. */
+function checkUnique(desc: DescMessage, body: JsonObject, at: string): void {
+  for (const field of desc.fields) {
+    const value = body[field.name];
+    const path = at === "" ? field.name : `${at}.${field.name}`;
+    const by = SETS[`${desc.name}.${field.name}`];
+    if (Array.isArray(value) && by !== undefined && by.length > 0) checkKeys(value as readonly Json[], by, path);
+    if (value === undefined || field.message === undefined || field.message.typeName === STRUCT) continue;
+    for (const item of Array.isArray(value) ? (value as readonly Json[]) : [value]) {
+      if (isObject(item)) checkUnique(field.message, item, path);
+    }
+  }
 }
 
-function sortUnique(list: readonly Json[], by: readonly string[], path: string): Json {
-  const keyOf = (item: Json): string =>
-    by.length === 0 ? String(item) : by.map((m) => (isObject(item) ? String(item[m] ?? "") : "")).join("\u0000");
-  const keyed = list.map((item) => ({ item, key: keyOf(item) }));
-  keyed.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
-  const twice = keyed.find((k, i) => i > 0 && k.key === keyed[i - 1]?.key);
-  if (twice !== undefined) throw invalid(path, `names ${twice.key.replaceAll("\u0000", ", ")} more than once`);
-  return keyed.map((k) => k.item);
-}
+const STRUCT = "google.protobuf.Struct";
 
-function sortClasses(schema: JsonObject): JsonObject {
-  const field = (value: Json): Json => {
-    if (!isObject(value)) return value;
-    const { children, classes } = value;
-    return {
-      ...value,
-      ...(Array.isArray(children) ? { children: (children as readonly Json[]).map(field) } : {}),
-      ...(Array.isArray(classes) ? { classes: sortUnique(classes as readonly Json[], [], "fields.classes") } : {}),
-    };
-  };
-  return { ...schema, fields: (schema["fields"] as readonly Json[]).map(field) };
+function checkKeys(rows: readonly Json[], by: readonly string[], path: string): void {
+  const seen = new Set<string>();
+  for (const row of rows) {
+    const key = by.map((member) => (isObject(row) ? String(row[member] ?? "") : "")).join("\u0000");
+    if (seen.has(key)) throw invalid(path, `names ${key.replaceAll("\u0000", ", ")} more than once`);
+    seen.add(key);
+  }
 }
 
 /** A name by the grammar, or the fault NAME_INVALID. */

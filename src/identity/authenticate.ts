@@ -11,6 +11,7 @@ import { utf8 } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import { parseTime } from "../std/ports.ts";
 import type { ViewReader } from "../fold/view.ts";
+import { isObject } from "../record/json.ts";
 import type { Caller, Origin } from "./caller.ts";
 import { parseSecret, secretDigest } from "./token.ts";
 
@@ -53,8 +54,7 @@ export function authenticate(reader: ViewReader, token: string, nowMs: number, o
 function holdsDigest(reader: ViewReader, id: RecordId, digest: string): boolean {
   const body = reader.record(id)?.record.body;
   const run = body?.["token"];
-  const stored =
-    typeof run === "object" && run !== null && !Array.isArray(run) ? run["sha256"] : body?.["secret_sha256"];
+  const stored = isObject(run) ? run["sha256"] : body?.["secret_sha256"];
   if (typeof stored !== "string") return false;
   const a = utf8(stored);
   const b = utf8(digest);

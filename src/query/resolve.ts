@@ -22,6 +22,8 @@ export const COLLECTIONS: Readonly<Record<string, Collection>> = {
   environments: { kind: "environment", versions: "environment.lock" },
   experiments: { kind: "experiment" },
   policies: { kind: "policy", versions: "policy" },
+  /** Their name leads to the newest of that name. */
+  schemas: { kind: "schema" },
 };
 
 /** Segments of resource names whose members have a digest only. */
@@ -40,7 +42,6 @@ export const BY_DIGEST: Readonly<Record<string, string>> = {
   reports: "quality.report",
   requests: "approval.request",
   runs: "run",
-  schemas: "schema",
   seals: "ledger.seal",
   starts: "run.start",
   tokens: "token",
@@ -77,7 +78,7 @@ export function resolveRef(reader: ViewReader, text: string, project?: RecordId,
       if (kind !== undefined) return byDigest(reader, ref.name, kind, owner, text);
       const collections = where === undefined ? Object.values(COLLECTIONS) : [COLLECTIONS[where]];
       for (const c of collections) {
-        const id = c === undefined ? undefined : inCollection(reader, owner, c, ref);
+        const id = c === undefined ? undefined : inCollection(reader, owner, c, ref, text);
         if (id !== undefined) return id;
       }
       throw notFound(text);
@@ -99,7 +100,16 @@ interface Selector {
   readonly alias: string | undefined;
 }
 
-function inCollection(reader: ViewReader, owner: RecordId, c: Collection, ref: Selector): RecordId | undefined {
+function inCollection(
+  reader: ViewReader,
+  owner: RecordId,
+  c: Collection,
+  ref: Selector,
+  text: string,
+): RecordId | undefined {
+  if (c.kind === "schema" && parseDigest(ref.name) !== undefined) {
+    return byDigest(reader, ref.name, c.kind, owner, text);
+  }
   if (c.kind === "policy") {
     const series = keys.series(owner, ref.name);
     if (ref.alias !== undefined) return undefined;

@@ -104,7 +104,8 @@ function nameOf(
     return `${owner}/${versions}/${parent ?? entity.name ?? digest}/versions/${entity.ordinal}`;
   }
   const named = NAMED.get(kind);
-  if (named !== undefined && entity?.name !== undefined) return `${owner}/${named}/${entity.name}`;
+  // Schemas share names, so theirs does not name one.
+  if (named !== undefined && entity?.name !== undefined && kind !== "schema") return `${owner}/${named}/${entity.name}`;
   return `${owner}/${SEGMENTS.get(kind) ?? named ?? kind}/${digest}`;
 }
 
