@@ -1,14 +1,30 @@
 /**
  * The chain of commits: what must be known to say whether the next commit object is valid, and what it then adds. One function for
- * the writer's recovery, replicas, importers and verifiers.
+ * the writer's recovery, replicas, importers and verifiers (`docs/formats/commit.md`). Invariants:
+ *
+ * - `check` leaves the chain as it is; `advance` and `skip` give another one;
+ * - the heads of all projects are shared along a chain, so that a commit costs what it changes: a chain that was advanced must not
+ *   be used again, except through an earlier `clone`;
+ * - that links name records at lower indexes is not known here: whoever has an index checks it.
+ *
+ * Commits may come from an attacker: the signature of all but the genesis is checked before anything in the payload is parsed.
  */
-import { leafHash, sha256Hex } from "../merkle/hash.ts";
+
 import { Frontier } from "../merkle/frontier.ts";
+import { leafHash, sha256Hex } from "../merkle/hash.ts";
 import { pureVerifier, type SignatureVerifier } from "../note/signatures.ts";
 import { type Digest, digestOf, idOf, type LogIndex, type RecordId, ZERO_DIGEST } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
-import { type CommitHeader, type CommitItem, parseCommit, type Void } from "./commit.ts";
+import {
+  type CommitHeader,
+  type CommitItem,
+  hasUnknownVersion,
+  type ParsedCommit,
+  parseCommit,
+  splitCommit,
+  type Void,
+} from "./commit.ts";
 import { type Entry, entryBytes, parseEntry, startsProject } from "./entry.ts";
 import type { Head } from "./heads.ts";
 import { KeyHistory } from "./key-history.ts";
@@ -57,30 +73,74 @@ interface State {
   readonly time: string;
   readonly heads: Map<Digest, Head>;
   readonly keys: KeyHistory;
+  /** Junk in the slots below n and above the last commit, which the next commit must void. */
+  readonly voids: readonly Void[];
+  /** The genesis and the newest `ledger` record. */
+  readonly ledger: { readonly genesis: RecordId; readonly newest: RecordId } | undefined;
 }
 
 const EMPTY_HASH = sha256Hex(new Uint8Array());
+const SYSTEM_PROJECT = "_system";
 
-/** Follows heads through a batch without changing the chain's own. */
-class HeadsAfter {
-  readonly #heads: ReadonlyMap<Digest, Head>;
-  readonly changed = new Map<Digest, Head>();
+/** What entries add to a state, entry by entry, without changing it. */
+class Following {
+  readonly frontier: Frontier;
+  readonly heads = new Map<Digest, Head>();
+  keys: KeyHistory;
+  ledger: State["ledger"];
+  readonly #before: State;
 
-  constructor(heads: ReadonlyMap<Digest, Head>) {
-    this.#heads = heads;
+  constructor(before: State, keys: KeyHistory) {
+    this.#before = before;
+    this.frontier = before.frontier.clone();
+    this.keys = keys;
+    this.ledger = before.ledger;
   }
 
-  get(project: Digest): Head | undefined {
-    return this.changed.get(project) ?? this.#heads.get(project);
+  get size(): number {
+    return this.frontier.size;
   }
 
-  append(project: Digest, leaf: Uint8Array): void {
-    this.changed.set(project, { count: (this.get(project)?.count ?? 0) + 1, last: formatHex(leaf) as Digest });
+  head(project: Digest): Head | undefined {
+    return this.heads.get(project) ?? this.#before.heads.get(project);
+  }
+
+  /** `seq` and `prev` must continue the project's chain. */
+  checkEntry(entry: Entry): void {
+    startsProject(entry);
+    const head = this.head(entry.project);
+    const count = head?.count ?? 0;
+    if (entry.seq !== count)
+      throw new Violation(
+        entry.seq < count ? "chain.fork" : "chain.gap",
+        `seq ${entry.seq} of project ${entry.project}, expected ${count}`,
+      );
+    if (entry.prev !== (head?.last ?? ZERO_DIGEST))
+      throw new Violation(
+        "chain.prev",
+        `prev of seq ${entry.seq} of project ${entry.project} is not the leaf hash before it`,
+      );
+  }
+
+  append(item: ValidItem): void {
+    const { project, record: id, seq } = item.entry;
+    this.heads.set(project, { count: seq + 1, last: formatHex(item.leaf) as Digest });
+    this.frontier.append(item.leaf);
+    if (item.record?.kind !== "ledger") return;
+    const supersedes = item.record.links.filter((l) => l.rel === "supersedes").map((l) => l.to);
+    if (this.ledger !== undefined && digestOf(this.ledger.genesis) !== project)
+      throw new Violation("key.chain", `${id} states keys outside of the project of the genesis`);
+    if (supersedes.join() !== (this.ledger?.newest ?? ""))
+      throw new Violation("key.chain", `${id} does not supersede the \`ledger\` record before it`);
+    this.keys = this.keys.apply(item.index, item.record.body);
+    this.ledger = { genesis: this.ledger?.genesis ?? id, newest: id };
   }
 }
 
 export class CommitChain {
   readonly #state: State;
+  /** What the commit that was checked last adds, so that advancing does not hash again. */
+  #checked: { readonly commit: ValidCommit; readonly following: Following } | undefined;
 
   private constructor(state: State) {
     this.#state = state;
@@ -88,7 +148,19 @@ export class CommitChain {
 
   /** The chain before any commit. */
   static genesis(): CommitChain {
-    return new CommitChain({ epoch: 0, frontier: Frontier.empty(), heads: new Map(), keys: KeyHistory.empty(""), n: 0, origin: "", prevHash: EMPTY_HASH, size: 0, time: "" });
+    return new CommitChain({
+      epoch: 0,
+      frontier: Frontier.empty(),
+      heads: new Map(),
+      keys: KeyHistory.empty(""),
+      ledger: undefined,
+      n: 0,
+      origin: "",
+      prevHash: EMPTY_HASH,
+      size: 0,
+      time: "",
+      voids: [],
+    });
   }
 
   get origin(): string {
@@ -116,6 +188,14 @@ export class CommitChain {
   get keys(): KeyHistory {
     return this.#state.keys;
   }
+  /** What the header of the next commit must list. */
+  get voids(): readonly Void[] {
+    return this.#state.voids;
+  }
+  /** Id of the newest `ledger` record; undefined before the genesis. */
+  get ledger(): RecordId | undefined {
+    return this.#state.ledger?.newest;
+  }
   get frontier(): Frontier {
     return this.#state.frontier.clone();
   }
@@ -123,119 +203,210 @@ export class CommitChain {
     return this.#state.frontier.root();
   }
 
-  /**
-   * Checks the object in slot `n`, or a later slot when it voids all junk in between. Throws a Violation; the chain stays as it is.
-   * `isKnown` says whether a record is an entry already.
-   */
-  check(bytes: Uint8Array, verifier: SignatureVerifier = pureVerifier, isKnown: (record: RecordId) => boolean = () => false): ValidCommit {
-    const state = this.#state;
-    const parsed = parseCommit(bytes);
-    const { header } = parsed;
-    const genesis = state.size === 0 && state.n === 0;
-    const origin = genesis ? parsed.origin : state.origin;
-    if (parsed.origin !== origin) throw new Violation("commit.origin", `the commit is of ${JSON.stringify(parsed.origin)}, the log is ${JSON.stringify(origin)}`);
-    const items = this.#readItems(parsed.items, header, isKnown);
-    const keys = genesis ? genesisKeys(origin, items, verifier) : state.keys;
-    const key = keys.inForce("KEY_ROLE_COMMIT", header.first).find((k) => k.id === parsed.signature.id && k.name === parsed.signature.name);
-    if (key === undefined || !verifier.ed25519(key.publicKey, parsed.text, parsed.signature.signature)) throw new Violation("commit.signature", key === undefined ? "no commit key in force signed it" : "the signature is not over these bytes");
-    this.#checkPlace(header);
-    const heads = new HeadsAfter(state.heads);
-    const frontier = state.frontier.clone();
-    for (const item of items) {
-      chainEntry(item.entry, heads);
-      heads.append(item.entry.project, item.leaf);
-      frontier.append(item.leaf);
-    }
-    if (formatHex(frontier.root()) !== header.root) throw new Violation("commit.root", `the entries give root ${formatHex(frontier.root())}, the header says ${header.root}`);
-    return { hash: sha256Hex(bytes), header, items, n: header.n };
+  get #isEmpty(): boolean {
+    return this.#state.ledger === undefined;
   }
 
-  #readItems(items: readonly CommitItem[], header: CommitHeader, isKnown: (record: RecordId) => boolean): ValidItem[] {
+  /**
+   * Checks the object in slot `n`. Throws a Violation; the chain stays as it is. `isKnown` says whether a record is an entry
+   * already; without it only duplicates inside the commit are seen.
+   */
+  check(
+    bytes: Uint8Array,
+    verifier: SignatureVerifier = pureVerifier,
+    isKnown: (record: RecordId) => boolean = () => false,
+  ): ValidCommit {
+    const parsed = parseCommit(bytes);
+    const { header } = parsed;
+    if (!this.#isEmpty && parsed.origin !== this.origin)
+      throw new Violation(
+        "commit.origin",
+        `the commit is of ${JSON.stringify(parsed.origin)}, the log is ${JSON.stringify(this.origin)}`,
+      );
+    if (!this.#isEmpty) checkSignature(parsed, this.keys, this.size, verifier);
+    this.#checkPlace(header);
+    const following = new Following(this.#state, this.#isEmpty ? KeyHistory.empty(parsed.origin, verifier) : this.keys);
     const seen = new Set<string>();
-    return items.map((item, i) => {
-      const entry = parseEntry(item.entry);
-      startsProject(entry);
-      if (seen.has(entry.record) || isKnown(entry.record)) throw new Violation("entry.duplicate", `${entry.record} is an entry already`);
-      seen.add(entry.record);
-      let record: LedgerRecord | null = null;
-      if (item.record !== null) {
-        if (sha256Hex(item.record) !== digestOf(entry.record)) throw new Violation("record.digest", `the bytes after the entry of ${entry.record} have another SHA-256`);
-        record = parseRecord(item.record);
-        if ((record.project ?? entry.record) !== idOf(entry.project)) throw new Violation("record.project", `${entry.record} is of another project than its entry`);
+    const items = parsed.items.map((raw): ValidItem => {
+      const index = following.size as LogIndex;
+      try {
+        const item = readItem(raw, index);
+        const id = item.entry.record;
+        if (seen.has(id) || isKnown(id)) throw new Violation("entry.duplicate", `${id} is an entry already`);
+        seen.add(id);
+        if (this.#isEmpty && index < 2) checkGenesis(item);
+        following.checkEntry(item.entry);
+        following.append(item);
+        return item;
+      } catch (error) {
+        throw error instanceof Violation ? new Violation(error.code, `entry ${index}: ${error.message}`) : error;
       }
-      return { entry, entryBytes: item.entry, index: (header.first + i) as LogIndex, leaf: leafHash(item.entry), record, recordBytes: item.record };
     });
+    if (this.#isEmpty) checkSignature(parsed, following.keys, 0, verifier);
+    const root = formatHex(following.frontier.root());
+    if (root !== header.root)
+      throw new Violation("commit.root", `the entries give root ${root}, the header says ${header.root}`);
+    const commit: ValidCommit = { hash: sha256Hex(bytes), header, items, n: header.n };
+    this.#checked = { commit, following };
+    return commit;
   }
 
   #checkPlace(header: CommitHeader): void {
-    const { n, prevHash, size, epoch, time } = this.#state;
-    const voids: readonly Void[] = header.voids;
-    // A commit that voids junk stands after it, and its prev names the bytes of the last junk object.
-    if (header.n !== n + voids.length) throw new Violation("commit.n", `n is ${header.n}, expected ${n + voids.length}`);
-    for (const [i, v] of voids.entries()) if (v.n !== n + i) throw new Violation("commit.voids", `void ${i} names slot ${v.n}, expected ${n + i}`);
-    if (header.prev !== (voids.at(-1)?.sha256 ?? idOf(prevHash))) throw new Violation("commit.prev", "prev is not the digest of the bytes in the slot before");
-    if (header.first !== size) throw new Violation("commit.first", `first is ${header.first}, the log has ${size} entries`);
+    const { epoch, n, prevHash, size, time, voids } = this.#state;
+    if (header.n !== n) throw new Violation("commit.n", `n is ${header.n}, expected ${n}`);
+    const same =
+      header.voids.length === voids.length &&
+      voids.every((v, i) => v.n === header.voids[i]?.n && v.sha256 === header.voids[i]?.sha256);
+    if (!same)
+      throw new Violation(
+        "commit.voids",
+        `voids are not exactly the ${voids.length} junk objects since the last commit`,
+      );
+    if (header.prev !== idOf(prevHash))
+      throw new Violation("commit.prev", "prev is not the digest of the bytes in the slot before");
+    if (header.first !== size)
+      throw new Violation("commit.first", `first is ${header.first}, the log has ${size} entries`);
     if (header.epoch < epoch) throw new Violation("commit.epoch", `epoch ${header.epoch} falls below ${epoch}`);
     if (header.time < time) throw new Violation("commit.time", `time ${header.time} falls below ${time}`);
-    if (size === 0 && (header.n !== 0 || header.count < 2 || header.voids.length > 0)) throw new Violation("commit.count", "the genesis commit is number 0 and holds entries 0 and 1");
+    if (this.#isEmpty && header.count < 2)
+      throw new Violation("commit.count", "the genesis commit does not hold entries 0 and 1");
   }
 
-  /** The chain after a commit that was checked against this one. */
+  /**
+   * Whether the object in slot `n` is junk: it carries no valid signature of any commit key that ever was in force, so anyone who
+   * may write to the bucket can have made it. An object of an unknown version is never junk, nor is anything before the genesis.
+   */
+  isJunk(bytes: Uint8Array, verifier: SignatureVerifier = pureVerifier): boolean {
+    if (this.#isEmpty) return false;
+    const parts = splitCommit(bytes);
+    if (parts === undefined) return true;
+    if (parts.origin === this.origin && hasUnknownVersion(parts.headerLine)) return false;
+    const { signature, text } = parts;
+    return (
+      signature === undefined ||
+      !this.keys
+        .ever("KEY_ROLE_COMMIT")
+        .some(
+          (k) =>
+            k.id === signature.id &&
+            k.name === signature.name &&
+            verifier.ed25519(k.publicKey, text, signature.signature),
+        )
+    );
+  }
+
+  /**
+   * The chain past junk in slot `n`, which the next commit must void by number and digest. Readers that meet junk go on like
+   * this, and believe it only when a valid commit follows.
+   */
+  skip(junk: Uint8Array, verifier: SignatureVerifier = pureVerifier): CommitChain {
+    if (!this.isJunk(junk, verifier))
+      throw new Violation("commit.voids", `slot ${this.n} holds no junk: what a commit key signed cannot be voided`);
+    const hash = sha256Hex(junk);
+    const { n, voids } = this.#state;
+    return new CommitChain({ ...this.#state, n: n + 1, prevHash: hash, voids: [...voids, { n, sha256: idOf(hash) }] });
+  }
+
+  /** The chain after a commit that was checked against this one, or that the writer made of what it had checked. */
   advance(commit: ValidCommit): CommitChain {
-    const state = this.#state;
-    const frontier = state.frontier.clone();
-    const after = new HeadsAfter(state.heads);
-    let keys = state.n === 0 && state.size === 0 ? KeyHistory.empty(originOf(commit)) : state.keys;
-    for (const item of commit.items) {
-      frontier.append(item.leaf);
-      after.append(item.entry.project, item.leaf);
-      if (item.record?.kind === "ledger") keys = keys.apply(item.index, item.record.body);
-    }
-    // Heads are shared along the chain, so that a commit costs what it changes.
-    for (const [project, head] of after.changed) state.heads.set(project, head);
-    return new CommitChain({ epoch: commit.header.epoch, frontier, heads: state.heads, keys, n: commit.n + 1, origin: keys.origin, prevHash: commit.hash, size: state.size + commit.items.length, time: commit.header.time });
+    const { hash, header, items } = commit;
+    const following = this.#checked?.commit === commit ? this.#checked.following : this.#follow(items);
+    const { heads } = this.#state;
+    for (const [project, head] of following.heads) heads.set(project, head);
+    return new CommitChain({
+      epoch: header.epoch,
+      frontier: following.frontier,
+      heads,
+      keys: following.keys,
+      ledger: following.ledger,
+      n: header.n + 1,
+      origin: following.keys.origin,
+      prevHash: hash,
+      size: following.size,
+      time: header.time,
+      voids: [],
+    });
   }
 
-  /** A chain of its own, for trying commits on. */
+  #follow(items: readonly ValidItem[]): Following {
+    const origin = items[0]?.record?.body["origin"];
+    const following = new Following(
+      this.#state,
+      this.#isEmpty ? KeyHistory.empty(typeof origin === "string" ? origin : "") : this.keys,
+    );
+    for (const item of items) following.append(item);
+    return following;
+  }
+
+  /** A chain of its own, which advances apart from this one. */
   clone(): CommitChain {
-    return new CommitChain({ ...this.#state, frontier: this.#state.frontier.clone(), heads: new Map(this.#state.heads) });
+    return new CommitChain({
+      ...this.#state,
+      frontier: this.#state.frontier.clone(),
+      heads: new Map(this.#state.heads),
+    });
   }
 
   /** Entries for records in this order, and the root after them; for the writer, which need not parse what it made. */
   next(records: readonly NextRecord[]): NextItems {
-    const { size } = this.#state;
-    const heads = new HeadsAfter(this.#state.heads);
-    const frontier = this.#state.frontier.clone();
-    const items = records.map(({ id, bytes, record }, i): ValidItem => {
+    const following = new Following(this.#state, this.keys);
+    const items = records.map(({ bytes, id, record }): ValidItem => {
       const project = digestOf(record.project ?? id);
-      const head = heads.get(project);
+      const head = following.head(project);
       const entry: Entry = { prev: head?.last ?? ZERO_DIGEST, project, record: id, seq: head?.count ?? 0 };
       const text = entryBytes(entry);
       const leaf = leafHash(text);
-      heads.append(project, leaf);
-      frontier.append(leaf);
-      return { entry, entryBytes: text, index: (size + i) as LogIndex, leaf, record, recordBytes: bytes };
+      const index = following.size as LogIndex;
+      following.heads.set(project, { count: entry.seq + 1, last: formatHex(leaf) as Digest });
+      following.frontier.append(leaf);
+      return { entry, entryBytes: text, index, leaf, record, recordBytes: bytes };
     });
-    return { first: size, items, root: formatHex(frontier.root()) as Digest };
+    return { first: this.size, items, root: formatHex(following.frontier.root()) as Digest };
   }
 }
 
-/** `seq` and `prev` continue the project's chain. */
-function chainEntry(entry: Entry, heads: HeadsAfter): void {
-  const head = heads.get(entry.project);
-  const count = head?.count ?? 0;
-  if (entry.seq !== count) throw new Violation(entry.seq < count ? "chain.fork" : "chain.gap", `seq ${entry.seq} of project ${entry.project}, expected ${count}`);
-  if (entry.prev !== (head?.last ?? ZERO_DIGEST)) throw new Violation("chain.prev", `prev of seq ${entry.seq} of project ${entry.project} is not the leaf hash before it`);
+function checkSignature(
+  { signature, text }: ParsedCommit,
+  keys: KeyHistory,
+  size: number,
+  verifier: SignatureVerifier,
+): void {
+  const key = keys.inForce("KEY_ROLE_COMMIT", size).find((k) => k.id === signature.id && k.name === signature.name);
+  if (key === undefined)
+    throw new Violation("commit.signature", `no commit key in force at size ${size} signed it, but ${signature.name}`);
+  if (!verifier.ed25519(key.publicKey, text, signature.signature))
+    throw new Violation("commit.signature", "the signature is not over these bytes");
 }
 
-function originOf(commit: ValidCommit): string {
-  const origin = commit.items[0]?.record?.body["origin"];
-  return typeof origin === "string" ? origin : "";
+/** An entry and its record, each well formed and belonging together. */
+function readItem(item: CommitItem, index: LogIndex): ValidItem {
+  const entry = parseEntry(item.entry);
+  let record: LedgerRecord | null = null;
+  if (item.record !== null) {
+    if (sha256Hex(item.record) !== digestOf(entry.record))
+      throw new Violation("record.digest", `the bytes after the entry of ${entry.record} have another SHA-256`);
+    record = parseRecord(item.record);
+    const creates = index === 0 ? "ledger" : "project";
+    // Only the record that creates a project stands without one.
+    if (
+      record.project === undefined
+        ? record.kind !== creates || entry.record !== idOf(entry.project)
+        : record.project !== idOf(entry.project)
+    )
+      throw new Violation("record.project", `${entry.record} is of another project than its entry`);
+  }
+  return { entry, entryBytes: item.entry, index, leaf: leafHash(item.entry), record, recordBytes: item.record };
 }
 
-/** The keys that the genesis record names; it must come first and be followed by the project of the system. */
-function genesisKeys(origin: string, items: readonly ValidItem[], verifier: SignatureVerifier): KeyHistory {
-  const [ledger, system] = items;
-  if (ledger?.record?.kind !== "ledger" || system?.record?.kind !== "project" || system.record.body["name"] !== "_system") throw new Violation("commit.count", "the genesis commit does not begin with the `ledger` record and the project _system");
-  return KeyHistory.empty(origin, verifier).apply(0, ledger.record.body);
+/** The genesis commit begins with the ledger itself and the project of what belongs to no other. */
+function checkGenesis({ entry, index, record }: ValidItem): void {
+  const right =
+    index === 0 ? record?.kind === "ledger" : record?.kind === "project" && record.body["name"] === SYSTEM_PROJECT;
+  if (!right || entry.seq !== 0)
+    throw new Violation(
+      "commit.count",
+      index === 0
+        ? "the genesis does not begin with the `ledger` record"
+        : "entry 1 does not create the project _system",
+    );
 }

@@ -14,7 +14,8 @@ import { isObject, type Json, type JsonObject } from "./json.ts";
 
 export const MAX_COMMIT_BYTES = 4 * 1024 * 1024;
 export const MAX_COMMIT_ENTRIES = 4096;
-const MAX_HEADER_BYTES = 64 * 1024;
+/** Of the first line, the header, the signature line each. */
+const MAX_LINE_BYTES = 64 * 1024;
 const LF = 0x0a;
 
 export interface Void {
@@ -60,63 +61,146 @@ export interface ParsedCommit {
 const NEWLINE = Uint8Array.of(LF);
 
 export function formatPayload(items: readonly CommitItem[]): Uint8Array {
-  return concat(...items.flatMap((i) => [i.entry, NEWLINE, i.record ?? new Uint8Array(), NEWLINE]));
+  return concat(
+    ...items.flatMap((i) => (i.record === null ? [i.entry, NEWLINE, NEWLINE] : [i.entry, NEWLINE, i.record, NEWLINE])),
+  );
 }
 
-export function formatCommit(origin: string, header: Omit<CommitHeader, "body" | "bytes" | "v">, items: readonly CommitItem[], signer: NoteSigner): Uint8Array {
+export function formatCommit(
+  origin: string,
+  header: Omit<CommitHeader, "body" | "bytes" | "v">,
+  items: readonly CommitItem[],
+  signer: NoteSigner,
+): Uint8Array {
   const payload = formatPayload(items);
   const full: CommitHeader = { ...header, body: idOf(sha256Hex(payload)), bytes: payload.length, v: 1 };
   const text = utf8(`${origin}/commit\n${canonicalize(full as unknown as JsonObject)}\n`);
   return concat(text, NEWLINE, utf8(`${signatureLine(signer.name, signer.id, signer.sign(text))}\n\n`), payload);
 }
 
-const isCount = (value: Json | undefined): value is number => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+const isCount = (value: Json | undefined): value is number =>
+  typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 
 function parseHeader(line: Uint8Array): CommitHeader {
   const bad = (detail: string): Violation => new Violation("commit.header", detail);
   let value: Json;
   try {
-    value = parseCanonical(line, { maxBytes: MAX_HEADER_BYTES });
+    value = parseCanonical(line, { maxBytes: MAX_LINE_BYTES });
   } catch (error) {
     throw error instanceof Violation ? bad(error.message) : error;
   }
   if (!isObject(value)) throw bad("the header is not an object");
   const { body, bytes, count, epoch, first, n, prev, root, time, v, voids, writer } = value;
-  if (v !== 1) throw new Violation("commit.version", `version ${JSON.stringify(v)} is not known; use a newer program`);
+  if (v !== 1)
+    throw isCount(v)
+      ? new Violation("commit.version", `version ${v} is not known; use a newer program`)
+      : bad("v is not a whole number");
   if (Object.keys(value).length !== 12) throw bad("the header has other members than the format's twelve");
-  if (typeof body !== "string" || parseRecordId(body) === undefined || typeof prev !== "string" || parseRecordId(prev) === undefined || typeof root !== "string" || parseDigest(root) === undefined) throw bad("body, prev or root is not a digest");
-  if (!isCount(bytes) || !isCount(count) || !isCount(epoch) || !isCount(first) || !isCount(n)) throw bad("bytes, count, epoch, first or n is not a whole number");
+  if (
+    typeof body !== "string" ||
+    parseRecordId(body) === undefined ||
+    typeof prev !== "string" ||
+    parseRecordId(prev) === undefined ||
+    typeof root !== "string" ||
+    parseDigest(root) === undefined
+  )
+    throw bad("body, prev or root is not a digest");
+  if (!isCount(bytes) || !isCount(count) || !isCount(epoch) || !isCount(first) || !isCount(n))
+    throw bad("bytes, count, epoch, first or n is not a whole number");
   if (typeof time !== "string" || parseTime(time) === undefined) throw bad("time is not YYYY-MM-DDTHH:MM:SS.mmmZ");
   if (typeof writer !== "string" || !/^[0-9a-f]{32}$/.test(writer)) throw bad("writer is not 32 hex characters");
   if (!Array.isArray(voids)) throw bad("voids is not a list");
-  for (const row of voids as readonly Json[]) if (!isObject(row) || Object.keys(row).length !== 2 || !isCount(row["n"]) || typeof row["sha256"] !== "string" || parseRecordId(row["sha256"]) === undefined) throw bad("a void is not {n, sha256}");
+  for (const row of voids as readonly Json[])
+    if (
+      !isObject(row) ||
+      Object.keys(row).length !== 2 ||
+      !isCount(row["n"]) ||
+      typeof row["sha256"] !== "string" ||
+      parseRecordId(row["sha256"]) === undefined
+    )
+      throw bad("a void is not {n, sha256}");
   return value as unknown as CommitHeader;
 }
 
-/** Takes a commit object apart and checks what it says of itself: form, limits, payload digest. Not its signature, nor its place. */
+/** A commit object before its header is believed: the parts between the first two empty lines, and the payload. */
+export interface CommitParts {
+  readonly origin: string;
+  readonly headerLine: Uint8Array;
+  /** What the signature is over. */
+  readonly text: Uint8Array;
+  /** Undefined when the line is not one. */
+  readonly signature: NoteSignature | undefined;
+  readonly payload: Uint8Array;
+}
+
+const SUFFIX = "/commit";
+
+/** Splits an object; undefined when it is not two lines, an empty line, a line, an empty line. */
+export function splitCommit(bytes: Uint8Array): CommitParts | undefined {
+  const first = bytes.subarray(0, MAX_LINE_BYTES).indexOf(LF);
+  const second = first < 0 ? -1 : bytes.subarray(0, first + 1 + MAX_LINE_BYTES).indexOf(LF, first + 1);
+  const third = second < 0 ? -1 : bytes.subarray(0, second + 2 + MAX_LINE_BYTES).indexOf(LF, second + 2);
+  if (third < 0 || bytes[second + 1] !== LF) return undefined;
+  const name = parseUtf8(bytes.subarray(0, first));
+  if (name === undefined || !name.endsWith(SUFFIX)) return undefined;
+  const line = bytes[third + 1] === LF ? parseUtf8(bytes.subarray(second + 2, third)) : undefined;
+  return {
+    headerLine: bytes.subarray(first + 1, second),
+    origin: name.slice(0, -SUFFIX.length),
+    payload: bytes.subarray(third + 2),
+    signature: line === undefined ? undefined : parseSignatureLine(line),
+    text: bytes.subarray(0, second + 1),
+  };
+}
+
+/** Whether a header line is one of a format that this version does not know. */
+export function hasUnknownVersion(line: Uint8Array): boolean {
+  try {
+    parseHeader(line);
+    return false;
+  } catch (error) {
+    return error instanceof Violation && error.code === "commit.version";
+  }
+}
+
+/**
+ * Takes a commit object apart and checks what it says of itself: form, limits, payload digest. Not its signature, nor its place.
+ * Throws the Violations commit.header, .version, .signature (the line's form), .limit, .bytes, .body, .count.
+ */
 export function parseCommit(bytes: Uint8Array): ParsedCommit {
-  if (bytes.length > MAX_COMMIT_BYTES + MAX_HEADER_BYTES) throw new Violation("commit.limit", `the object has ${bytes.length} bytes`);
-  const first = bytes.indexOf(LF);
-  const second = first < 0 ? -1 : bytes.indexOf(LF, first + 1);
-  const name = first < 0 ? undefined : parseUtf8(bytes.subarray(0, first));
-  if (second < 0 || bytes[second + 1] !== LF || name === undefined || !name.endsWith("/commit")) throw new Violation("commit.header", "the object does not begin with `<origin>/commit`, a header line and an empty line");
-  const header = parseHeader(bytes.subarray(first + 1, second));
-  const lineEnd = bytes.indexOf(LF, second + 2);
-  const line = lineEnd < 0 ? undefined : parseUtf8(bytes.subarray(second + 2, lineEnd));
-  const signature = line === undefined ? undefined : parseSignatureLine(line);
-  if (signature === undefined || bytes[lineEnd + 1] !== LF) throw new Violation("commit.signature", "there is not exactly one signature line and an empty line after the header");
-  const payload = bytes.subarray(lineEnd + 2);
-  if (payload.length !== header.bytes) throw new Violation("commit.bytes", `the payload has ${payload.length} bytes, the header says ${header.bytes}`);
-  if (payload.length > MAX_COMMIT_BYTES || header.count > MAX_COMMIT_ENTRIES) throw new Violation("commit.limit", `${payload.length} bytes or ${header.count} entries are over the limit`);
-  if (idOf(sha256Hex(payload)) !== header.body) throw new Violation("commit.body", "the payload has another SHA-256 than the header says");
+  const parts = splitCommit(bytes);
+  if (parts === undefined)
+    throw new Violation(
+      "commit.header",
+      "the object does not begin with `<origin>/commit`, a header line, an empty line and a signature line",
+    );
+  const header = parseHeader(parts.headerLine);
+  const { origin, payload, signature, text } = parts;
+  if (signature === undefined)
+    throw new Violation("commit.signature", "there is not exactly one signature line between the empty lines");
+  if (payload.length > MAX_COMMIT_BYTES || header.count > MAX_COMMIT_ENTRIES)
+    throw new Violation("commit.limit", `${payload.length} bytes or ${header.count} entries are over the limit`);
+  if (payload.length !== header.bytes)
+    throw new Violation("commit.bytes", `the payload has ${payload.length} bytes, the header says ${header.bytes}`);
+  if (idOf(sha256Hex(payload)) !== header.body)
+    throw new Violation("commit.body", "the payload has another SHA-256 than the header says");
+  return { header, items: parsePayload(payload, header.count), origin, payload, signature, text };
+}
+
+function parsePayload(payload: Uint8Array, count: number): CommitItem[] {
   const items: CommitItem[] = [];
-  for (let at = 0; at < payload.length; ) {
+  let at = 0;
+  while (at < payload.length && items.length <= count) {
     const entryEnd = payload.indexOf(LF, at);
     const recordEnd = entryEnd < 0 ? -1 : payload.indexOf(LF, entryEnd + 1);
     if (recordEnd < 0) throw new Violation("commit.count", "the payload does not end with a whole entry and record");
-    items.push({ entry: payload.subarray(at, entryEnd), record: recordEnd === entryEnd + 1 ? null : payload.subarray(entryEnd + 1, recordEnd) });
+    items.push({
+      entry: payload.subarray(at, entryEnd),
+      record: recordEnd === entryEnd + 1 ? null : payload.subarray(entryEnd + 1, recordEnd),
+    });
     at = recordEnd + 1;
   }
-  if (items.length !== header.count) throw new Violation("commit.count", `the payload has ${items.length} entries, the header says ${header.count}`);
-  return { header, items, origin: name.slice(0, -"/commit".length), payload, signature, text: bytes.subarray(0, second + 1) };
+  if (items.length !== count || at !== payload.length)
+    throw new Violation("commit.count", `the payload does not hold the ${count} entries that the header says`);
+  return items;
 }

@@ -12,7 +12,8 @@ export interface Head {
 
 export type Heads = ReadonlyMap<Digest, Head>;
 
-export const headLeaf = (project: string, count: number, last: string): Uint8Array => utf8(`datapilot-head/v1\n${project}\n${count}\n${last}\n`);
+export const headLeaf = (project: string, count: number, last: string): Uint8Array =>
+  utf8(`datapilot-head/v1\n${project}\n${count}\n${last}\n`);
 
 function headsTree(heads: Heads): { projects: Digest[]; tree: HashStore } {
   const projects = [...heads.keys()].toSorted();
@@ -38,6 +39,8 @@ export function headProofs(heads: Heads, wanted: readonly Digest[]): HeadProof[]
   return wanted.flatMap((project) => {
     const head = heads.get(project);
     const index = projects.indexOf(project);
-    return head === undefined ? [] : [{ ...head, hashes: inclusionProof(index, projects.length, tree.read), index, project }];
+    return head === undefined
+      ? []
+      : [{ ...head, hashes: inclusionProof(index, projects.length, tree.read), index, project }];
   });
 }
