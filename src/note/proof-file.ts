@@ -44,7 +44,7 @@ export function parseProofFile(bytes: Uint8Array): ProofFile {
   const whole = parseUtf8(bytes);
   if (whole === undefined) throw malformed("is not UTF-8");
   const end = whole.indexOf("\n\n");
-  if (end < 0) throw malformed("has no empty line before the checkpoint");
+  if (end < 0 || end + 2 === whole.length) throw malformed("has no checkpoint after an empty line");
   const lines = whole.slice(0, end).split("\n");
   if (lines.shift() !== HEADER) throw malformed(`does not begin with ${HEADER}`);
   let extra: Uint8Array | undefined;

@@ -1,6 +1,7 @@
 /**
  * Signatures, checked in pure code, and the rules that make every implementation give one answer (`ledger.md` §6, "Ed25519"):
- * A and R canonical, S < L, A not of small order, and R = S·B − k·A without clearing the cofactor.
+ * A and R canonical and not of small order, S < L, and R = S·B − k·A without clearing the cofactor. (OpenSSL 3.5 refuses an R of
+ * small order, Go takes it; no honest signer makes one.)
  *
  * Libraries differ exactly there. A native verifier has the equation but not all of the rules: it is used behind
  * `isStrictEd25519`.
@@ -31,6 +32,7 @@ const ML_DSA_44_SIGNATURE_BYTES = 2420;
 
 const { Point } = ed25519;
 const SMALL_ORDER: ReadonlySet<string> = new Set(ED25519_TORSION_SUBGROUP);
+const isSmallOrder = (point: Uint8Array): boolean => SMALL_ORDER.has(formatHex(point));
 const ORDER = Point.Fn.ORDER;
 
 function bytesOf(number: bigint): Uint8Array {
@@ -70,13 +72,12 @@ function isCanonical(point: Uint8Array): boolean {
 }
 
 /** The rules that a cofactorless equation does not contain; cheap, on the bytes alone. */
-export const isStrictEd25519 = (publicKey: Uint8Array, signature: Uint8Array): boolean =>
-  publicKey.length === 32 &&
-  signature.length === 64 &&
-  isBelow(signature.subarray(32), ORDER_BYTES) &&
-  isCanonical(publicKey) &&
-  isCanonical(signature.subarray(0, 32)) &&
-  !SMALL_ORDER.has(formatHex(publicKey));
+export function isStrictEd25519(publicKey: Uint8Array, signature: Uint8Array): boolean {
+  if (publicKey.length !== 32 || signature.length !== 64) return false;
+  const r = signature.subarray(0, 32);
+  if (!isBelow(signature.subarray(32), ORDER_BYTES)) return false;
+  return isCanonical(publicKey) && isCanonical(r) && !isSmallOrder(publicKey) && !isSmallOrder(r);
+}
 
 function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   if (!isStrictEd25519(publicKey, signature)) return false;
