@@ -5,7 +5,7 @@
  * A guard is a row that was read, whether it was there or not; a record that was looked for and absent; the list of what links
  * to a record. A record that is there never changes and needs none.
  */
-import type { Rows, View, ViewReader, ViewRow } from "../fold/view.ts";
+import type { View, ViewReader, ViewRow } from "../fold/view.ts";
 import type { JsonObject } from "../record/json.ts";
 import { checkRecord, formatRecord, type LedgerRecord, type Link, recordId, sortLinks } from "../record/record.ts";
 import { assert } from "../std/assert.ts";
@@ -85,17 +85,19 @@ class GuardingReader implements ViewReader {
 export function admit(submission: Submission<unknown>, reader: ViewReader, tools: AdmissionTools): Admission {
   const guarding = new GuardingReader(reader);
   const { drafts, value } = submission.admit(guarding, tools.nowMs);
-  const records: NewRecord[] = [];
-  let bytes = HEADER_BYTES;
-  for (const draft of drafts) {
-    const made = recordOf(draft, records, tools);
-    bytes += made.bytes.length + ENTRY_BYTES;
-    records.push(made);
-  }
+  const records = recordsOf(drafts, tools);
+  const bytes = records.reduce((sum, r) => sum + r.bytes.length + ENTRY_BYTES, HEADER_BYTES);
   if (records.length > COMMIT_LIMITS.records || bytes > COMMIT_LIMITS.bytes) {
     throw new Fault("LIMIT_EXCEEDED", `This change makes ${records.length} records of ${bytes} bytes; at most 4,096 records and 4 MiB can be admitted at once. Split it.`);
   }
   return { bytes, guards: guarding.guards, records, size: reader.size, value };
+}
+
+/** Makes records of the drafts of one group, with time and salt. */
+export function recordsOf(drafts: readonly Draft[], tools: AdmissionTools): NewRecord[] {
+  const records: NewRecord[] = [];
+  for (const draft of drafts) records.push(recordOf(draft, records, tools));
+  return records;
 }
 
 function recordOf(draft: Draft, earlier: readonly NewRecord[], tools: AdmissionTools): NewRecord {

@@ -41,9 +41,7 @@ export class Applied {
     return this.#reader;
   }
 
-  knows(id: RecordId): boolean {
-    return this.#reader.indexOf(id) !== undefined;
-  }
+  readonly knows = (id: RecordId): boolean => this.#reader.indexOf(id) !== undefined;
 
   head(): TreeHead {
     return { root: this.#chain.root(), size: this.#chain.size };

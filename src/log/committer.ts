@@ -7,6 +7,7 @@
  */
 import type { CommitChain, ValidCommit } from "../record/chain.ts";
 import type { SignatureVerifier } from "../note/signatures.ts";
+import type { RecordId } from "../std/brand.ts";
 import { equalBytes } from "../std/bytes.ts";
 import type { Clock } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
@@ -14,6 +15,12 @@ import { isJunk } from "./junk.ts";
 import type { CommitSlots } from "./slots.ts";
 
 export type CommitResult = { readonly kind: "ours" } | { readonly kind: "lost"; readonly bytes: Uint8Array; readonly commit: ValidCommit };
+
+/** What the next commit is judged against. */
+export interface CommitBase {
+  readonly chain: CommitChain;
+  readonly knows: (id: RecordId) => boolean;
+}
 
 export interface CommitterOptions {
   readonly slots: CommitSlots;
@@ -35,12 +42,12 @@ export class Committer {
   }
 
   /** Rejects with the signal's reason (outcome open), or with a Violation that stops the writer. */
-  async commit(chain: CommitChain, bytes: Uint8Array, signal: AbortSignal): Promise<CommitResult> {
+  async commit(base: CommitBase, bytes: Uint8Array, signal: AbortSignal): Promise<CommitResult> {
     if (this.#busy) throw new Error("assertion failed: one commit in flight");
     this.#busy = true;
     try {
       for (let attempt = 0; ; attempt++) {
-        const outcome = await this.#attempt(chain, bytes, signal);
+        const outcome = await this.#attempt(base, bytes, signal);
         if (outcome !== undefined) return outcome;
         this.#options.onRetry?.(attempt);
         await this.#options.clock.sleep(Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(attempt, 10)), signal);
@@ -51,8 +58,9 @@ export class Committer {
   }
 
   /** Undefined when nothing is known yet. */
-  async #attempt(chain: CommitChain, bytes: Uint8Array, signal: AbortSignal): Promise<CommitResult | undefined> {
+  async #attempt(base: CommitBase, bytes: Uint8Array, signal: AbortSignal): Promise<CommitResult | undefined> {
     signal.throwIfAborted();
+    const { chain } = base;
     const put = await this.#options.slots.create(chain.n, bytes, signal);
     if (put === "created") return { kind: "ours" };
     if (put === "unknown") return undefined;
@@ -61,14 +69,14 @@ export class Committer {
     // The store says that it exists and then that it does not: something hides it.
     if (found === null) throw new Violation("commit.hidden", `slot ${chain.n} is occupied and reads as absent`);
     if (equalBytes(found, bytes)) return { kind: "ours" };
-    return { bytes: found, commit: judge(chain, found, this.#options.verifier), kind: "lost" };
+    return { bytes: found, commit: judge(base, found, this.#options.verifier), kind: "lost" };
   }
 }
 
 /** What foreign bytes in the next slot are: a valid commit, or a reason to stop. */
-export function judge(chain: CommitChain, bytes: Uint8Array, verifier: SignatureVerifier): ValidCommit {
+export function judge({ chain, knows }: CommitBase, bytes: Uint8Array, verifier: SignatureVerifier): ValidCommit {
   try {
-    return chain.check(bytes, verifier);
+    return chain.check(bytes, verifier, knows);
   } catch (error) {
     if (error instanceof Violation && isJunk(chain, bytes, verifier)) {
       throw new Violation("commit.squatted", `slot ${chain.n} holds bytes that no commit key of this ledger signed (${error.code}: ${error.message})`);

@@ -111,7 +111,7 @@ export class Sequencer {
     const { applied, clock, random } = this.#options;
     const nowMs = clock.now();
     this.#shed(submission, nowMs);
-    const admission = admit(submission, applied.reader, { knows: (id) => applied.knows(id), nowMs, random });
+    const admission = admit(submission, applied.reader, { knows: applied.knows, nowMs, random });
     if (admission.records.length === 0) return { committed: null, value: admission.value as T };
     const outcome = await new Promise<Outcome<unknown>>((resolve, reject) => {
       this.#enqueue(submission, admission, resolve, reject);
@@ -281,7 +281,7 @@ export class Sequencer {
       const { applied, clock, committer, writer } = this.#options;
       const begun = clock.monotonic();
       const made = batch.seal({ ...writer, nowMs: clock.now() });
-      const result = await committer.commit(applied.chain, made.bytes, this.#stop.signal);
+      const result = await committer.commit(applied, made.bytes, this.#stop.signal);
       if (result.kind === "lost") {
         this.#adopt(result.commit, result.bytes);
         return;

@@ -74,7 +74,7 @@ export function createSigner({ clock, keys, last: remembered, lastSigned, origin
     complete(signed) {
       const text = formatCheckpoint({ origin, root: signed.root, size: signed.size });
       const seconds = Math.floor(clock.now() / 1000);
-      const message = cosignatureMessage(6, keys.logPq.name, seconds, text, { origin, root: signed.root, size: signed.size });
+      const message = cosignatureMessage(keys.logPq, seconds, text);
       const pq = signatureLine(keys.logPq.name, keys.logPq.id, formatCosignature(seconds, keys.logPq.sign(message)));
       const own = new TextDecoder().decode(signed.note).slice(text.length + 1, -1);
       return formatNote(text, [own, pq]);
