@@ -6,7 +6,7 @@
  */
 import { chmodSync, existsSync, globSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
-import { build, type BuildOptions } from "esbuild";
+import { type BuildOptions, build } from "esbuild";
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
 const workers = globSync("src/**/*-worker.ts");
@@ -34,7 +34,13 @@ await build({
   banner: { js: requireBanner },
 });
 // The entry that npm links: it must run under any Node, so it only starts the right one.
-await build({ ...shared, entryPoints: ["deploy/launcher.ts"], outfile: "dist/datapilot.js", banner: { js: "#!/usr/bin/env node" }, target: "node20" });
+await build({
+  ...shared,
+  entryPoints: ["deploy/launcher.ts"],
+  outfile: "dist/datapilot.js",
+  banner: { js: "#!/usr/bin/env node" },
+  target: "node20",
+});
 chmodSync("dist/datapilot.js", 0o755);
 for (const file of ["dist/main.js", ...workers.map((w) => `dist/${basename(w, ".ts")}.js`)]) {
   if (!existsSync(file)) throw new Error(`${file} was not built`);

@@ -12,7 +12,9 @@ if (process.versions.node.startsWith("24.")) {
 } else {
   const node = join(here, "..", "node_modules", ".bin", "node");
   if (!existsSync(node)) {
-    process.stderr.write(`datapilot needs Node 24; this is ${process.versions.node}. Run "make build", or put Node 24 first on PATH.\n`);
+    process.stderr.write(
+      `datapilot needs Node 24; this is ${process.versions.node}. Run "make build", or put Node 24 first on PATH.\n`,
+    );
     process.exit(125);
   }
   const child = spawn(node, [main, ...process.argv.slice(2)], { stdio: "inherit" });

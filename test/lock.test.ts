@@ -6,7 +6,8 @@ interface Locked {
   readonly resolved?: string;
   readonly optionalDependencies?: Readonly<Record<string, string>>;
 }
-const read = (file: string): Record<string, unknown> => JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
+const read = (file: string): Record<string, unknown> =>
+  JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
 const packages = read("package-lock.json")["packages"] as Record<string, Locked>;
 
 it("names no download address", () => {
@@ -22,14 +23,18 @@ it("holds every optional dependency that a package names", () => {
     }
   };
   const lacking = Object.entries(packages).flatMap(([owner, p]) =>
-    Object.keys(p.optionalDependencies ?? {}).filter((name) => !has(owner, name)).map((name) => `${owner}: ${name}`),
+    Object.keys(p.optionalDependencies ?? {})
+      .filter((name) => !has(owner, name))
+      .map((name) => `${owner}: ${name}`),
   );
   expect(lacking).toEqual([]);
 });
 
 it("pins exact versions", () => {
   const manifest = read("package.json");
-  const all = ["dependencies", "devDependencies", "optionalDependencies"].flatMap((k) => Object.entries((manifest[k] ?? {}) as Record<string, string>));
+  const all = ["dependencies", "devDependencies", "optionalDependencies"].flatMap((k) =>
+    Object.entries((manifest[k] ?? {}) as Record<string, string>),
+  );
   expect(all.length).toBeGreaterThan(20);
   expect(all.filter(([, version]) => !/^\d+\.\d+\.\d+$/.test(version))).toEqual([]);
 });

@@ -27,7 +27,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   main: ["cli", "api", "verify", ...SERVER],
 };
 
-const roomOf = (file: string): string => (file.startsWith("gen/") ? "gen" : (file.split("/")[1] ?? "").replace(/\.ts$/, ""));
+const roomOf = (file: string): string =>
+  file.startsWith("gen/") ? "gen" : (file.split("/")[1] ?? "").replace(/\.ts$/, "");
 const files = globSync("src/**/*.ts").toSorted();
 
 /** Relative imports of a file, type-only ones included, as paths from the root. */
@@ -55,7 +56,9 @@ it("reads the whole of src", () => {
 
 it("imports only what a room may", () => {
   const forbidden = [...graph].flatMap(([file, targets]) =>
-    targets.filter((t) => roomOf(t) !== roomOf(file) && !ROOMS[roomOf(file)]?.includes(roomOf(t))).map((t) => `${file} -> ${t}`),
+    targets
+      .filter((t) => roomOf(t) !== roomOf(file) && !ROOMS[roomOf(file)]?.includes(roomOf(t)))
+      .map((t) => `${file} -> ${t}`),
   );
   expect(forbidden).toEqual([]);
 });

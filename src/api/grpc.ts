@@ -580,28 +580,23 @@ function credentialsFor({ tls, firstByteTimeoutMs }: GrpcOptions): ServerCredent
   return credentials;
 }
 
-interface Watched {
-  readonly sockets: Set<Socket>;
-  readonly sessions: Set<ServerHttp2Session>;
-}
-
 /**
  * Adds to grpc-js's HTTP/2 servers what its options lack: the deadline's limit, windows for bulk data, peers that never speak,
  * ping floods, and what must be cut off at the end of a shutdown.
  */
-function watch(server: Server, options: GrpcOptions): Watched {
+function watch(server: Server, options: GrpcOptions): ReadonlySet<Socket> {
   const { http2Servers } = server as unknown as { http2Servers: Map<Http2Server, unknown> };
   assert(http2Servers instanceof Map && http2Servers.size > 0, "grpc-js keeps its HTTP/2 servers in http2Servers");
-  const watched: Watched = { sockets: new Set(), sessions: new Set() };
+  const sockets = new Set<Socket>();
   const maxTimeoutMs = Math.min(Math.floor(options.maxTimeoutMs), MAX_TIMEOUT_MS);
   const timeoutMs = options.firstByteTimeoutMs ?? FIRST_BYTE_TIMEOUT_MS;
   for (const http2Server of http2Servers.keys()) {
     http2Server.on("connection", (socket: Socket) => {
-      watched.sockets.add(socket);
-      socket.once("close", () => watched.sockets.delete(socket));
+      sockets.add(socket);
+      socket.once("close", () => sockets.delete(socket));
       socket.setNoDelay(true);
     });
-    http2Server.on("session", (session: ServerHttp2Session) => watchSession(session, timeoutMs, watched));
+    http2Server.on("session", (session: ServerHttp2Session) => watchSession(session, timeoutMs));
     const inner = http2Server.listeners("stream") as ((
       stream: ServerHttp2Stream,
       headers: IncomingHttpHeaders,
@@ -615,7 +610,7 @@ function watch(server: Server, options: GrpcOptions): Watched {
       for (const listener of inner) listener.call(http2Server, stream, headers, ...rest);
     });
   }
-  return watched;
+  return sockets;
 }
 
 /** Holds a call to the gRPC protocol where grpc-js does not, on the way in and on the way out. */
@@ -679,14 +674,10 @@ const withoutPadding = (base64: string): string => base64.replace(/=+$/, "");
 
 const ignore = (): void => {};
 
-function watchSession(session: ServerHttp2Session, timeoutMs: number, { sessions }: Watched): void {
-  sessions.add(session);
+function watchSession(session: ServerHttp2Session, timeoutMs: number): void {
   const unspoken = setTimeout(() => session.destroy(), timeoutMs);
   session.once("remoteSettings", () => clearTimeout(unspoken));
-  session.once("close", () => {
-    clearTimeout(unspoken);
-    sessions.delete(session);
-  });
+  session.once("close", () => clearTimeout(unspoken));
   session.settings({ initialWindowSize: STREAM_WINDOW_BYTES });
   session.setLocalWindowSize(SESSION_WINDOW_BYTES);
 
@@ -718,10 +709,9 @@ function shorten(timeout: string, maxTimeoutMs: number): string {
   return unitMs !== undefined && count * unitMs > maxTimeoutMs ? `${maxTimeoutMs}m` : timeout;
 }
 
-async function close(server: Server, { sockets, sessions }: Watched, graceMs: number): Promise<void> {
+async function close(server: Server, sockets: ReadonlySet<Socket>, graceMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
   const cut = setTimeout(() => {
-    for (const session of sessions) session.destroy(undefined, constants.NGHTTP2_CANCEL);
     for (const socket of sockets) socket.destroy();
   }, graceMs);
   await closed;

@@ -137,11 +137,7 @@ function secure(handler: Handler, options: ListenOptions, tls: Tls, connections:
     if (face !== undefined) connections.silent.delete(face);
     if (socket.alpnProtocol === "h2") return;
     connections.silent.add(socket);
-    const unspoken = setTimeout(() => connections.silent.has(socket) && socket.destroy(), timeoutMs);
-    socket.once("close", () => {
-      clearTimeout(unspoken);
-      connections.silent.delete(socket);
-    });
+    socket.once("close", () => connections.silent.delete(socket));
   });
   server.on("session", (session) => watchSession(session, timeoutMs, connections));
   return server;
@@ -270,7 +266,6 @@ async function close(
   for (const socket of silent) socket.destroy();
   for (const session of sessions) session.close(); // GOAWAY; streams in flight finish
   const cut = setTimeout(() => {
-    for (const session of sessions) session.destroy();
     for (const socket of sockets) socket.destroy();
   }, graceMs);
   await closed;

@@ -2,9 +2,9 @@
  * The connection to a control plane, and what its faults mean for whoever typed the command.
  */
 import { readFileSync } from "node:fs";
+import type { DescService } from "@bufbuild/protobuf";
 import { type Client, Code, ConnectError, createClient, type Interceptor, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import type { DescService } from "@bufbuild/protobuf";
 import { AccessService, ProjectService } from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
 import { ArtifactService } from "../../gen/ts/animus/datapilot/v1/artifact_pb.ts";
 import { DatasetService, QualityService } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
@@ -26,8 +26,20 @@ export interface ConnectionOptions {
 }
 
 const SERVICES = {
-  access: AccessService, approval: ApprovalService, artifact: ArtifactService, dataset: DatasetService, environment: EnvironmentService, evidence: EvidenceService, ledger: LedgerService,
-  lineage: LineageService, model: ModelService, policy: PolicyService, projects: ProjectService, quality: QualityService, run: RunService, status: StatusService,
+  access: AccessService,
+  approval: ApprovalService,
+  artifact: ArtifactService,
+  dataset: DatasetService,
+  environment: EnvironmentService,
+  evidence: EvidenceService,
+  ledger: LedgerService,
+  lineage: LineageService,
+  model: ModelService,
+  policy: PolicyService,
+  projects: ProjectService,
+  quality: QualityService,
+  run: RunService,
+  status: StatusService,
 } as const satisfies Record<string, DescService>;
 
 export type Clients = { readonly [K in keyof typeof SERVICES]: Client<(typeof SERVICES)[K]> };
@@ -47,28 +59,51 @@ function tokenOf(options: ConnectionOptions, io: Io): string {
   if (options.token !== undefined) return options.token;
   const file = io.env["DATAPILOT_TOKEN_FILE"];
   const token = io.env["DATAPILOT_TOKEN"] ?? (file === undefined ? undefined : readFileSync(file, "utf8").trim());
-  if (token === undefined || token === "") throw new Exit(EXIT.notAllowed, "TOKEN_INVALID", "No token was given. Set DATAPILOT_TOKEN or DATAPILOT_TOKEN_FILE; an administrator makes tokens with: datapilot token create PRINCIPAL");
+  if (token === undefined || token === "")
+    throw new Exit(
+      EXIT.notAllowed,
+      "TOKEN_INVALID",
+      "No token was given. Set DATAPILOT_TOKEN or DATAPILOT_TOKEN_FILE; an administrator makes tokens with: datapilot token create PRINCIPAL",
+    );
   return token;
 }
 
 export function connect(options: ConnectionOptions, io: Io): Connection {
   const url = options.url ?? io.env["DATAPILOT_URL"] ?? DEFAULT_URL;
   const timeoutMs = Number(options.timeout ?? "60") * 1000;
-  if (!Number.isFinite(timeoutMs) || timeoutMs <= 0) throw new Exit(EXIT.usage, "REQUEST_INVALID", `--timeout takes seconds, not ${JSON.stringify(options.timeout)}`);
-  if (!/^https?:\/\//.test(url)) throw new Exit(EXIT.usage, "ADDRESS_INVALID", `The address must begin with http:// or https://, not ${JSON.stringify(url)}.`);
+  if (!Number.isFinite(timeoutMs) || timeoutMs <= 0)
+    throw new Exit(EXIT.usage, "REQUEST_INVALID", `--timeout takes seconds, not ${JSON.stringify(options.timeout)}`);
+  if (!/^https?:\/\//.test(url))
+    throw new Exit(
+      EXIT.usage,
+      "ADDRESS_INVALID",
+      `The address must begin with http:// or https://, not ${JSON.stringify(url)}.`,
+    );
   const build = (token: string): Connection => {
     const authenticate: Interceptor = (next) => async (request) => {
       request.header.set("authorization", `Bearer ${token}`);
       return next(request);
     };
-    const transport: Transport = createGrpcTransport({ baseUrl: url, defaultTimeoutMs: timeoutMs, interceptors: [authenticate], readMaxBytes: 64 << 20 });
-    const clients = Object.fromEntries(Object.entries(SERVICES).map(([name, service]) => [name, createClient(service, transport)])) as unknown as Clients;
+    const transport: Transport = createGrpcTransport({
+      baseUrl: url,
+      defaultTimeoutMs: timeoutMs,
+      interceptors: [authenticate],
+      readMaxBytes: 64 << 20,
+    });
+    const clients = Object.fromEntries(
+      Object.entries(SERVICES).map(([name, service]) => [name, createClient(service, transport)]),
+    ) as unknown as Clients;
     return {
       ...clients,
       as: build,
       get project() {
         const project = options.project ?? io.env["DATAPILOT_PROJECT"];
-        if (project === undefined || project === "") throw new Exit(EXIT.usage, "REQUEST_INVALID", "No project was named. Give --project NAME or set DATAPILOT_PROJECT.");
+        if (project === undefined || project === "")
+          throw new Exit(
+            EXIT.usage,
+            "REQUEST_INVALID",
+            "No project was named. Give --project NAME or set DATAPILOT_PROJECT.",
+          );
         return project;
       },
       token,
@@ -85,7 +120,8 @@ export function exitOf(error: unknown): Exit {
   if (error instanceof Exit) return error;
   if (!(error instanceof ConnectError)) {
     const code = (error as { code?: unknown }).code;
-    if (code === "ENOENT" || code === "EACCES" || code === "EISDIR") return new Exit(EXIT.usage, "REQUEST_INVALID", (error as Error).message);
+    if (code === "ENOENT" || code === "EACCES" || code === "EISDIR")
+      return new Exit(EXIT.usage, "REQUEST_INVALID", (error as Error).message);
     return new Exit(EXIT.internal, "INTERNAL", error instanceof Error ? error.message : String(error));
   }
   const [info] = error.findDetails(ErrorInfoSchema);
@@ -101,9 +137,17 @@ export function exitOf(error: unknown): Exit {
     case Code.PermissionDenied:
       return exit(EXIT.notAllowed);
     case Code.DeadlineExceeded:
-      return exit(EXIT.timeOut, `${message}\nThe request may still take effect; send it again with the same --request-id to learn what became of it.`);
+      return exit(
+        EXIT.timeOut,
+        `${message}\nThe request may still take effect; send it again with the same --request-id to learn what became of it.`,
+      );
     case Code.Unavailable:
-      return exit(EXIT.notRecorded, info === undefined ? `The control plane does not answer: ${message}. Check DATAPILOT_URL, and that the server runs (datapilot doctor).` : message);
+      return exit(
+        EXIT.notRecorded,
+        info === undefined
+          ? `The control plane does not answer: ${message}. Check DATAPILOT_URL, and that the server runs (datapilot doctor).`
+          : message,
+      );
     case Code.Internal:
     case Code.Unknown:
     case Code.DataLoss:

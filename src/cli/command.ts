@@ -5,7 +5,7 @@
 import type { DescMessage, JsonValue, MessageShape } from "@bufbuild/protobuf";
 import { toJson } from "@bufbuild/protobuf";
 import { type Command, Option } from "commander";
-import { connect, type Connection, type ConnectionOptions } from "./client.ts";
+import { type Connection, type ConnectionOptions, connect } from "./client.ts";
 import { document, type Io } from "./io.ts";
 
 export type Options = Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
@@ -44,19 +44,30 @@ const CONNECTION: readonly (readonly [string, string])[] = [
   ["--timeout <seconds>", "how long a call may take (default 60)"],
 ];
 
-export const REQUEST_ID: readonly [string, string] = ["--request-id <id>", "identity of the request: a repeat answers the first outcome"];
+export const REQUEST_ID: readonly [string, string] = [
+  "--request-id <id>",
+  "identity of the request: a repeat answers the first outcome",
+];
 export const AS_OF: readonly [string, string] = ["--as-of <size>", "answer for the log as it was at this tree size"];
 
 /** The example of each command, for the reference. */
 export const EXAMPLES = new WeakMap<Command, string>();
 
 export function declare(parent: Command, io: Io, spec: Spec): void {
-  const command = parent.command(spec.words).description(spec.summary).addHelpText("after", `\nExample:\n  ${spec.example}\n`);
+  const command = parent
+    .command(spec.words)
+    .description(spec.summary)
+    .addHelpText("after", `\nExample:\n  ${spec.example}\n`);
   EXAMPLES.set(command, spec.example);
   const remote = spec.remote ?? true;
-  for (const [flags, text] of [...(spec.options ?? []), ...(remote ? CONNECTION : []), ["--json", "one JSON document on standard output"] as const]) {
+  for (const [flags, text] of [
+    ...(spec.options ?? []),
+    ...(remote ? CONNECTION : []),
+    ["--json", "one JSON document on standard output"] as const,
+  ]) {
     const option = new Option(flags.replace("...", ""), text);
-    if (flags.endsWith("...")) option.argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), value]);
+    if (flags.endsWith("..."))
+      option.argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), value]);
     command.addOption(option);
   }
   if (spec.passThrough === true) command.passThroughOptions().allowExcessArguments();
@@ -73,7 +84,12 @@ export function declare(parent: Command, io: Io, spec: Spec): void {
       number: (name) => (typeof options[name] === "string" ? wholeNumber(name, options[name]) : undefined),
       options,
       print: (value, words) => io.out(json ? document(value) : words()),
-      show: (schema, message, words) => io.out(json ? document(toJson(schema, message, { alwaysEmitImplicit: true, useProtoFieldName: true })) : words(message)),
+      show: (schema, message, words) =>
+        io.out(
+          json
+            ? document(toJson(schema, message, { alwaysEmitImplicit: true, useProtoFieldName: true }))
+            : words(message),
+        ),
       text: (name) => (typeof options[name] === "string" ? options[name] : undefined),
     });
   });
@@ -81,7 +97,10 @@ export function declare(parent: Command, io: Io, spec: Spec): void {
 
 function wholeNumber(name: string, text: string): number {
   const n = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(n)) throw new UsageError(`--${name.replaceAll(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)} takes a whole number, not ${JSON.stringify(text)}.`);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(n))
+    throw new UsageError(
+      `--${name.replaceAll(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)} takes a whole number, not ${JSON.stringify(text)}.`,
+    );
   return n;
 }
 

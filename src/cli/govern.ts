@@ -2,18 +2,39 @@
 import { readFileSync } from "node:fs";
 import { create, fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import type { Command } from "commander";
-import { OfflineMode, PrincipalType, PrincipalSchema, ProjectSchema } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
+import {
+  OfflineMode,
+  PrincipalSchema,
+  PrincipalType,
+  ProjectSchema,
+} from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
 import { Meaning, PolicySchema, Severity } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
-import { CreateTokenResponseSchema, TestAccessResponseSchema, WhoAmIResponseSchema } from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
-import { type BacktestPolicyResponse, BacktestPolicyResponseSchema, EvaluatePolicyResponseSchema, GetApprovalRequestResponseSchema } from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
-import { GetResponseSchema, ListResponseSchema, WriteResponseSchema } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
+import {
+  CreateTokenResponseSchema,
+  TestAccessResponseSchema,
+  WhoAmIResponseSchema,
+} from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
+import {
+  type BacktestPolicyResponse,
+  BacktestPolicyResponseSchema,
+  EvaluatePolicyResponseSchema,
+  GetApprovalRequestResponseSchema,
+} from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
+import {
+  GetResponseSchema,
+  ListResponseSchema,
+  WriteResponseSchema,
+} from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { AS_OF, declare, REQUEST_ID, UsageError } from "./command.ts";
 import { EXIT, Exit, type Io, paint, shortId } from "./io.ts";
 import { decisionText, resourceLine, resourceTable, written } from "./render.ts";
 
 const oneOf = <T>(what: string, text: string | undefined, values: Readonly<Record<string, T>>): T => {
   const value = text === undefined ? undefined : values[text.toLowerCase()];
-  if (value === undefined) throw new UsageError(`${what} must be one of ${Object.keys(values).join(", ")}${text === undefined ? "" : `, not ${JSON.stringify(text)}`}.`);
+  if (value === undefined)
+    throw new UsageError(
+      `${what} must be one of ${Object.keys(values).join(", ")}${text === undefined ? "" : `, not ${JSON.stringify(text)}`}.`,
+    );
   return value;
 };
 export const required = (what: string, text: string | undefined): string => {
@@ -21,7 +42,12 @@ export const required = (what: string, text: string | undefined): string => {
   return text;
 };
 export const SEVERITIES = { informs: Severity.INFORMS, invalidates: Severity.INVALIDATES };
-export const MEANINGS = { approved: Meaning.APPROVED, responsible: Meaning.RESPONSIBLE, reviewed: Meaning.REVIEWED, validated: Meaning.VALIDATED };
+export const MEANINGS = {
+  approved: Meaning.APPROVED,
+  responsible: Meaning.RESPONSIBLE,
+  reviewed: Meaning.REVIEWED,
+  validated: Meaning.VALIDATED,
+};
 
 export function readJson(file: string): JsonValue {
   try {
@@ -36,11 +62,29 @@ export function addAccess(program: Command, io: Io): void {
   const project = program.command("project").description("units of isolation");
   declare(project, io, {
     example: "datapilot project create fraud --description 'Card fraud'",
-    options: [["--description <text>", "what it is for"], ["--admin <principal>", "who administers it (default: you)"], REQUEST_ID],
+    options: [
+      ["--description <text>", "what it is for"],
+      ["--admin <principal>", "who administers it (default: you)"],
+      REQUEST_ID,
+    ],
     run: async (c) => {
       const description = c.text("description");
-      const body = create(ProjectSchema, { name: c.args[0] ?? "", offline: OfflineMode.NEVER, ...(description === undefined ? {} : { description }) });
-      c.show(WriteResponseSchema, await c.connect().projects.createProject({ admin: c.text("admin") ?? "", project: body, requestId: c.text("requestId") ?? "" }), (m) => written(io, m));
+      const body = create(ProjectSchema, {
+        name: c.args[0] ?? "",
+        offline: OfflineMode.NEVER,
+        ...(description === undefined ? {} : { description }),
+      });
+      c.show(
+        WriteResponseSchema,
+        await c
+          .connect()
+          .projects.createProject({
+            admin: c.text("admin") ?? "",
+            project: body,
+            requestId: c.text("requestId") ?? "",
+          }),
+        (m) => written(io, m),
+      );
     },
     summary: "make a project",
     words: "create <name>",
@@ -48,7 +92,12 @@ export function addAccess(program: Command, io: Io): void {
   declare(project, io, {
     example: "datapilot project list",
     options: [AS_OF],
-    run: async (c) => c.show(ListResponseSchema, await c.connect().projects.listProjects({ asOf: c.number("asOf") ?? 0, pageSize: 1000 }), (m) => resourceTable(m.resources)),
+    run: async (c) =>
+      c.show(
+        ListResponseSchema,
+        await c.connect().projects.listProjects({ asOf: c.number("asOf") ?? 0, pageSize: 1000 }),
+        (m) => resourceTable(m.resources),
+      ),
     summary: "projects that you may read",
     words: "list",
   });
@@ -57,7 +106,19 @@ export function addAccess(program: Command, io: Io): void {
     options: [["--reason <text>", "why"], REQUEST_ID],
     run: async (c) => {
       const name = c.args[0] ?? "";
-      c.show(WriteResponseSchema, await c.connect().status.transition({ name: `projects/${name}`, project: name, reason: required("--reason", c.text("reason")), requestId: c.text("requestId") ?? "", to: "archived" }), (m) => written(io, m));
+      c.show(
+        WriteResponseSchema,
+        await c
+          .connect()
+          .status.transition({
+            name: `projects/${name}`,
+            project: name,
+            reason: required("--reason", c.text("reason")),
+            requestId: c.text("requestId") ?? "",
+            to: "archived",
+          }),
+        (m) => written(io, m),
+      );
     },
     summary: "archive a project",
     words: "archive <name>",
@@ -69,19 +130,48 @@ export function addAccess(program: Command, io: Io): void {
     options: [["--type <type>", "human or service"], ["--display-name <text>", "printed name"], REQUEST_ID],
     run: async (c) => {
       const name = c.args[1] ?? "";
-      if (c.args[0] !== "create") throw new UsageError(`"access principal ${c.args[0] ?? ""}" is not known; there is: access principal create NAME.`);
-      const principal = create(PrincipalSchema, { displayName: c.text("displayName") ?? name, name, type: oneOf("--type", c.text("type"), { human: PrincipalType.HUMAN, service: PrincipalType.SERVICE }) });
-      c.show(WriteResponseSchema, await c.connect().access.createPrincipal({ principal, requestId: c.text("requestId") ?? "" }), (m) => written(io, m));
+      if (c.args[0] !== "create")
+        throw new UsageError(
+          `"access principal ${c.args[0] ?? ""}" is not known; there is: access principal create NAME.`,
+        );
+      const principal = create(PrincipalSchema, {
+        displayName: c.text("displayName") ?? name,
+        name,
+        type: oneOf("--type", c.text("type"), { human: PrincipalType.HUMAN, service: PrincipalType.SERVICE }),
+      });
+      c.show(
+        WriteResponseSchema,
+        await c.connect().access.createPrincipal({ principal, requestId: c.text("requestId") ?? "" }),
+        (m) => written(io, m),
+      );
     },
     summary: "make a principal: a person or a service",
     words: "principal <create> <name>",
   });
   declare(access, io, {
     example: "datapilot access bind contributor --principal ci-fraud --project fraud",
-    options: [["--principal <name>", "principal to bind"], ["--group <name>", "group of approvers to name instead"], ["--member <name>...", "principal of the group"], ["--expires-at <time>", "end of the binding"], REQUEST_ID],
+    options: [
+      ["--principal <name>", "principal to bind"],
+      ["--group <name>", "group of approvers to name instead"],
+      ["--member <name>...", "principal of the group"],
+      ["--expires-at <time>", "end of the binding"],
+      REQUEST_ID,
+    ],
     run: async (c) => {
       const k = c.connect();
-      c.show(WriteResponseSchema, await k.access.createRoleBinding({ expiresAt: c.text("expiresAt") ?? "", group: c.text("group") ?? "", members: [...c.list("member")], principal: c.text("principal") ?? "", project: k.project, requestId: c.text("requestId") ?? "", role: c.args[0] ?? "" }), (m) => written(io, m));
+      c.show(
+        WriteResponseSchema,
+        await k.access.createRoleBinding({
+          expiresAt: c.text("expiresAt") ?? "",
+          group: c.text("group") ?? "",
+          members: [...c.list("member")],
+          principal: c.text("principal") ?? "",
+          project: k.project,
+          requestId: c.text("requestId") ?? "",
+          role: c.args[0] ?? "",
+        }),
+        (m) => written(io, m),
+      );
     },
     summary: "bind a role in a project",
     words: "bind <role>",
@@ -91,24 +181,62 @@ export function addAccess(program: Command, io: Io): void {
     options: [["--permission <permission>", "the permission"], AS_OF],
     run: async (c) => {
       const k = c.connect();
-      const answer = await k.access.testAccess({ asOf: c.number("asOf") ?? 0, permission: required("--permission", c.text("permission")), principal: c.args[0] ?? "", project: k.project });
-      c.show(TestAccessResponseSchema, answer, (m) => (m.allowed ? `yes, as ${m.role} by ${m.binding} (tree size ${m.treeSize})\n` : `no (tree size ${m.treeSize})\n`));
+      const answer = await k.access.testAccess({
+        asOf: c.number("asOf") ?? 0,
+        permission: required("--permission", c.text("permission")),
+        principal: c.args[0] ?? "",
+        project: k.project,
+      });
+      c.show(TestAccessResponseSchema, answer, (m) =>
+        m.allowed ? `yes, as ${m.role} by ${m.binding} (tree size ${m.treeSize})\n` : `no (tree size ${m.treeSize})\n`,
+      );
       if (!answer.allowed) throw new Exit(EXIT.answerIsNo, "", "");
     },
     summary: "whether a principal has, or had, a permission",
     words: "test <principal>",
   });
-  declare(access, io, { example: "datapilot access bindings --project fraud", options: [AS_OF], run: async (c) => { const k = c.connect(); c.show(ListResponseSchema, await k.access.listRoleBindings({ asOf: c.number("asOf") ?? 0, pageSize: 1000, project: k.project }), (m) => resourceTable(m.resources)); }, summary: "role bindings of a project", words: "bindings" });
+  declare(access, io, {
+    example: "datapilot access bindings --project fraud",
+    options: [AS_OF],
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        ListResponseSchema,
+        await k.access.listRoleBindings({ asOf: c.number("asOf") ?? 0, pageSize: 1000, project: k.project }),
+        (m) => resourceTable(m.resources),
+      );
+    },
+    summary: "role bindings of a project",
+    words: "bindings",
+  });
   declare(access, io, {
     example: "datapilot access revoke sha256:0123… --reason 'Left the team' --project fraud",
     options: [["--reason <text>", "why"], REQUEST_ID],
-    run: async (c) => { const k = c.connect(); c.show(WriteResponseSchema, await k.status.transition({ name: c.args[0] ?? "", project: k.project, reason: required("--reason", c.text("reason")), requestId: c.text("requestId") ?? "", to: "revoked" }), (m) => written(io, m)); },
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        WriteResponseSchema,
+        await k.status.transition({
+          name: c.args[0] ?? "",
+          project: k.project,
+          reason: required("--reason", c.text("reason")),
+          requestId: c.text("requestId") ?? "",
+          to: "revoked",
+        }),
+        (m) => written(io, m),
+      );
+    },
     summary: "revoke a role binding",
     words: "revoke <binding>",
   });
   declare(access, io, {
     example: "datapilot access whoami",
-    run: async (c) => c.show(WhoAmIResponseSchema, await c.connect().access.whoAmI({}), (m) => `${m.name}  ${m.principal}\nby ${m.method} until ${m.expiresAt}\n${m.roles.join("\n")}\n`),
+    run: async (c) =>
+      c.show(
+        WhoAmIResponseSchema,
+        await c.connect().access.whoAmI({}),
+        (m) => `${m.name}  ${m.principal}\nby ${m.method} until ${m.expiresAt}\n${m.roles.join("\n")}\n`,
+      ),
     summary: "who you are",
     words: "whoami",
   });
@@ -116,15 +244,44 @@ export function addAccess(program: Command, io: Io): void {
   const token = program.command("token").description("secrets that authenticate");
   declare(token, io, {
     example: "datapilot token create ci-fraud --days 30",
-    options: [["--days <n>", "days of its life (default 90, at most 400)"], ["--permission <permission>...", "limit it to this permission"], REQUEST_ID],
-    run: async (c) => c.show(CreateTokenResponseSchema, await c.connect().access.createToken({ days: c.number("days") ?? 0, permissions: [...c.list("permission")], principal: c.args[0] ?? "", requestId: c.text("requestId") ?? "" }), (m) => `${m.secret}\n${paint(io, "dim", "The secret is shown this once only.")}\n`),
+    options: [
+      ["--days <n>", "days of its life (default 90, at most 400)"],
+      ["--permission <permission>...", "limit it to this permission"],
+      REQUEST_ID,
+    ],
+    run: async (c) =>
+      c.show(
+        CreateTokenResponseSchema,
+        await c
+          .connect()
+          .access.createToken({
+            days: c.number("days") ?? 0,
+            permissions: [...c.list("permission")],
+            principal: c.args[0] ?? "",
+            requestId: c.text("requestId") ?? "",
+          }),
+        (m) => `${m.secret}\n${paint(io, "dim", "The secret is shown this once only.")}\n`,
+      ),
     summary: "make a token; its secret is shown once",
     words: "create <principal>",
   });
   declare(token, io, {
     example: "datapilot token revoke sha256:0123… --reason 'Leaked'",
     options: [["--reason <text>", "why"], REQUEST_ID],
-    run: async (c) => c.show(WriteResponseSchema, await c.connect().status.transition({ name: c.args[0] ?? "", project: "_ledger", reason: required("--reason", c.text("reason")), requestId: c.text("requestId") ?? "", to: "revoked" }), (m) => written(io, m)),
+    run: async (c) =>
+      c.show(
+        WriteResponseSchema,
+        await c
+          .connect()
+          .status.transition({
+            name: c.args[0] ?? "",
+            project: "_ledger",
+            reason: required("--reason", c.text("reason")),
+            requestId: c.text("requestId") ?? "",
+            to: "revoked",
+          }),
+        (m) => written(io, m),
+      ),
     summary: "revoke a token",
     words: "revoke <token>",
   });
@@ -143,7 +300,18 @@ export function addPolicies(program: Command, io: Io): void {
   declare(policy, io, {
     example: "datapilot policy create fit.json --project fraud",
     options: [REQUEST_ID],
-    run: async (c) => { const k = c.connect(); c.show(WriteResponseSchema, await k.policy.createPolicy({ policy: body(c.args[0] ?? ""), project: k.project, requestId: c.text("requestId") ?? "" }), (m) => written(io, m)); },
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        WriteResponseSchema,
+        await k.policy.createPolicy({
+          policy: body(c.args[0] ?? ""),
+          project: k.project,
+          requestId: c.text("requestId") ?? "",
+        }),
+        (m) => written(io, m),
+      );
+    },
     summary: "make a version of a policy, as a draft; its tests must pass",
     words: "create <file>",
   });
@@ -152,7 +320,17 @@ export function addPolicies(program: Command, io: Io): void {
     options: [["--input <file>", "an input to judge"]],
     run: async (c) => {
       const input = c.text("input");
-      c.show(EvaluatePolicyResponseSchema, await c.connect().policy.evaluatePolicy({ policy: body(c.args[0] ?? ""), ...(input === undefined ? {} : { input: readJson(input) as Record<string, never> }) }), (m) => `${["", "allow", "require_approval", "deny", "error"][m.outcome] ?? ""}\n${m.rules.map((r) => `  ${r.id}: ${["", "holds", "fails", "skipped", "waived", "error"][r.result] ?? ""}\n`).join("")}${m.warnings.map((w) => `  ${paint(io, "yellow", "warning")} ${w}\n`).join("")}`);
+      c.show(
+        EvaluatePolicyResponseSchema,
+        await c
+          .connect()
+          .policy.evaluatePolicy({
+            policy: body(c.args[0] ?? ""),
+            ...(input === undefined ? {} : { input: readJson(input) as Record<string, never> }),
+          }),
+        (m) =>
+          `${["", "allow", "require_approval", "deny", "error"][m.outcome] ?? ""}\n${m.rules.map((r) => `  ${r.id}: ${["", "holds", "fails", "skipped", "waived", "error"][r.result] ?? ""}\n`).join("")}${m.warnings.map((w) => `  ${paint(io, "yellow", "warning")} ${w}\n`).join("")}`,
+      );
     },
     summary: "compile a policy, run its tests, judge an input",
     words: "test <file>",
@@ -160,35 +338,108 @@ export function addPolicies(program: Command, io: Io): void {
   declare(policy, io, {
     example: "datapilot policy activate fraud/fit@v1 --reason 'Agreed on 3 March'",
     options: [["--reason <text>", "why"], ["--shadow", "record its results only"], REQUEST_ID],
-    run: async (c) => { const k = c.connect(); c.show(WriteResponseSchema, await k.status.transition({ name: c.args[0] ?? "", project: k.project, reason: required("--reason", c.text("reason")), requestId: c.text("requestId") ?? "", to: c.options["shadow"] === true ? "shadow" : "active" }), (m) => written(io, m)); },
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        WriteResponseSchema,
+        await k.status.transition({
+          name: c.args[0] ?? "",
+          project: k.project,
+          reason: required("--reason", c.text("reason")),
+          requestId: c.text("requestId") ?? "",
+          to: c.options["shadow"] === true ? "shadow" : "active",
+        }),
+        (m) => written(io, m),
+      );
+    },
     summary: "put a policy in force",
     words: "activate <policy>",
   });
-  declare(policy, io, { example: "datapilot policy effective --project fraud", options: [["--target <target>", "only of this target"], AS_OF], run: async (c) => { const k = c.connect(); c.show(ListResponseSchema, await k.policy.listEffectivePolicies({ asOf: c.number("asOf") ?? 0, project: k.project, target: c.text("target") ?? "" }), (m) => resourceTable(m.resources)); }, summary: "policies that bind a project", words: "effective" });
-  declare(policy, io, { example: "datapilot policy explain sha256:0123…", run: async (c) => c.show(GetResponseSchema, await c.connect().policy.getDecision({ name: c.args[0] ?? "" }), (m) => (m.resource === undefined ? "" : decisionText(io, m.resource))), summary: "why a decision came out as it did, rule by rule", words: "explain <decision>" });
+  declare(policy, io, {
+    example: "datapilot policy effective --project fraud",
+    options: [["--target <target>", "only of this target"], AS_OF],
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        ListResponseSchema,
+        await k.policy.listEffectivePolicies({
+          asOf: c.number("asOf") ?? 0,
+          project: k.project,
+          target: c.text("target") ?? "",
+        }),
+        (m) => resourceTable(m.resources),
+      );
+    },
+    summary: "policies that bind a project",
+    words: "effective",
+  });
+  declare(policy, io, {
+    example: "datapilot policy explain sha256:0123…",
+    run: async (c) =>
+      c.show(GetResponseSchema, await c.connect().policy.getDecision({ name: c.args[0] ?? "" }), (m) =>
+        m.resource === undefined ? "" : decisionText(io, m.resource),
+      ),
+    summary: "why a decision came out as it did, rule by rule",
+    words: "explain <decision>",
+  });
   declare(policy, io, {
     example: "datapilot policy backtest fraud/fit@v2 --against fraud/fit@v1",
-    options: [["--against <policy>", "compare with this policy instead of the recorded outcomes"], ["--from <index>", "first index"], ["--to <index>", "end of the range"]],
+    options: [
+      ["--against <policy>", "compare with this policy instead of the recorded outcomes"],
+      ["--from <index>", "first index"],
+      ["--to <index>", "end of the range"],
+    ],
     run: async (c) => {
       const k = c.connect();
       const all: BacktestPolicyResponse[] = [];
       const word = (o: number): string => ["", "allow", "require approval", "deny", "error"][o] ?? "";
-      for await (const m of k.policy.backtestPolicy({ against: c.text("against") ?? "", candidate: c.args[0] ?? "", fromIndex: c.number("from") ?? 0, project: k.project, toIndex: c.number("to") ?? 0 })) {
+      for await (const m of k.policy.backtestPolicy({
+        against: c.text("against") ?? "",
+        candidate: c.args[0] ?? "",
+        fromIndex: c.number("from") ?? 0,
+        project: k.project,
+        toIndex: c.number("to") ?? 0,
+      })) {
         all.push(m);
         if (c.json || m.decision === undefined) continue;
         io.out(`${word(m.was)} → ${word(m.wouldBe)}  decision #${m.decision.logIndex} ${shortId(m.decision.record)}\n`);
-        for (const rule of m.rules) if (rule.result === 2) io.out(`  fails  ${rule.id}: ${rule.message}  ${rule.seen.map((s) => `${s.path} = ${s.value}`).join(", ")}\n`);
+        for (const rule of m.rules)
+          if (rule.result === 2)
+            io.out(
+              `  fails  ${rule.id}: ${rule.message}  ${rule.seen.map((s) => `${s.path} = ${s.value}`).join(", ")}\n`,
+            );
         for (const built of m.builtSince) io.out(`  built since: ${resourceLine(io, built)}`);
       }
       const totals = all.at(-1)?.totals;
-      c.print(all.map((m) => toJson(BacktestPolicyResponseSchema, m, { useProtoFieldName: true })), () => `${totals?.evaluated ?? 0} decisions judged again, ${totals?.flips ?? 0} would change, ${totals?.notEvaluable ?? 0} not evaluable\n`);
+      c.print(
+        all.map((m) => toJson(BacktestPolicyResponseSchema, m, { useProtoFieldName: true })),
+        () =>
+          `${totals?.evaluated ?? 0} decisions judged again, ${totals?.flips ?? 0} would change, ${totals?.notEvaluable ?? 0} not evaluable\n`,
+      );
     },
     summary: "what a candidate would have decided on past inputs",
     words: "backtest <policy>",
   });
 
   const approval = program.command("approval").description("requests that wait for a person");
-  declare(approval, io, { example: "datapilot approval list --project fraud", options: [["--all", "closed ones too"]], run: async (c) => { const k = c.connect(); c.show(ListResponseSchema, await k.approval.listApprovalRequests({ filter: c.options["all"] === true ? "" : "status = open", pageSize: 1000, project: k.project }), (m) => resourceTable(m.resources)); }, summary: "requests for approval", words: "list" });
+  declare(approval, io, {
+    example: "datapilot approval list --project fraud",
+    options: [["--all", "closed ones too"]],
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        ListResponseSchema,
+        await k.approval.listApprovalRequests({
+          filter: c.options["all"] === true ? "" : "status = open",
+          pageSize: 1000,
+          project: k.project,
+        }),
+        (m) => resourceTable(m.resources),
+      );
+    },
+    summary: "requests for approval",
+    words: "list",
+  });
   declare(approval, io, {
     example: "datapilot approval show sha256:0123…",
     run: async (c) => {
@@ -202,18 +453,54 @@ export function addPolicies(program: Command, io: Io): void {
     words: "show <request>",
   });
   declare(approval, io, {
-    example: "datapilot approval approve sha256:0123… --digest 4ab1… --meaning approved --statement 'Read the report of 3 March'",
-    options: [["--digest <hex>", "the action digest that was shown to you"], ["--meaning <meaning>", "reviewed, validated, approved or responsible"], ["--statement <text>", "in your words"], REQUEST_ID],
-    run: async (c) => { const k = c.connect(); c.show(WriteResponseSchema, await k.approval.approve({ actionDigest: required("--digest", c.text("digest")), meaning: oneOf("--meaning", c.text("meaning"), MEANINGS), project: k.project, request: c.args[0] ?? "", requestId: c.text("requestId") ?? "", statement: required("--statement", c.text("statement")) }), (m) => written(io, m)); },
+    example:
+      "datapilot approval approve sha256:0123… --digest 4ab1… --meaning approved --statement 'Read the report of 3 March'",
+    options: [
+      ["--digest <hex>", "the action digest that was shown to you"],
+      ["--meaning <meaning>", "reviewed, validated, approved or responsible"],
+      ["--statement <text>", "in your words"],
+      REQUEST_ID,
+    ],
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        WriteResponseSchema,
+        await k.approval.approve({
+          actionDigest: required("--digest", c.text("digest")),
+          meaning: oneOf("--meaning", c.text("meaning"), MEANINGS),
+          project: k.project,
+          request: c.args[0] ?? "",
+          requestId: c.text("requestId") ?? "",
+          statement: required("--statement", c.text("statement")),
+        }),
+        (m) => written(io, m),
+      );
+    },
     summary: "vote for; the deciding vote carries the request out",
     words: "approve <request>",
   });
   declare(approval, io, {
     example: "datapilot approval reject sha256:0123… --digest 4ab1… --statement 'Recall is too low'",
-    options: [["--digest <hex>", "the action digest that was shown to you"], ["--statement <text>", "in your words"], REQUEST_ID],
-    run: async (c) => { const k = c.connect(); c.show(WriteResponseSchema, await k.approval.reject({ actionDigest: required("--digest", c.text("digest")), project: k.project, request: c.args[0] ?? "", requestId: c.text("requestId") ?? "", statement: required("--statement", c.text("statement")) }), (m) => written(io, m)); },
+    options: [
+      ["--digest <hex>", "the action digest that was shown to you"],
+      ["--statement <text>", "in your words"],
+      REQUEST_ID,
+    ],
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        WriteResponseSchema,
+        await k.approval.reject({
+          actionDigest: required("--digest", c.text("digest")),
+          project: k.project,
+          request: c.args[0] ?? "",
+          requestId: c.text("requestId") ?? "",
+          statement: required("--statement", c.text("statement")),
+        }),
+        (m) => written(io, m),
+      );
+    },
     summary: "vote against",
     words: "reject <request>",
   });
 }
-

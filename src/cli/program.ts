@@ -3,15 +3,15 @@
  * composition root.
  */
 import { Command, CommanderError } from "commander";
+import { addLineage, addLog } from "./ask.ts";
+import { exitOf } from "./client.ts";
+import { declare, EXAMPLES, type Spec, UsageError } from "./command.ts";
 import { addData } from "./data.ts";
 import { addAccess, addPolicies } from "./govern.ts";
-import { addLineage, addLog } from "./ask.ts";
+import { document, EXIT, Exit, type Io, paint } from "./io.ts";
 import { addRun } from "./run.ts";
 import { addSpool } from "./spool.ts";
 import { addVerify, type VerifyPorts } from "./verify.ts";
-import { declare, EXAMPLES, type Spec, UsageError } from "./command.ts";
-import { exitOf } from "./client.ts";
-import { document, EXIT, Exit, type Io, paint } from "./io.ts";
 
 export interface ProgramParts {
   readonly version: string;
@@ -21,7 +21,11 @@ export interface ProgramParts {
 }
 
 export function createProgram(io: Io, parts: ProgramParts): Command {
-  const program = new Command("datapilot").description("A control plane for auditable, on-prem machine-learning execution and lineage").version(parts.version).enablePositionalOptions().showHelpAfterError("(datapilot COMMAND --help shows an example)");
+  const program = new Command("datapilot")
+    .description("A control plane for auditable, on-prem machine-learning execution and lineage")
+    .version(parts.version)
+    .enablePositionalOptions()
+    .showHelpAfterError("(datapilot COMMAND --help shows an example)");
   program.configureOutput({ writeErr: io.err, writeOut: io.out });
   for (const spec of parts.local) declare(program, io, spec);
   addAccess(program, io);
@@ -45,7 +49,8 @@ function exitInstead(command: Command): void {
 const RUN_WORDS = new Set(["plan", "show", "list", "compare", "exec", "help", "--help", "-h"]);
 
 /** `datapilot run … -- command` is short for `datapilot run exec …`. */
-export const withoutShorthand = (argv: readonly string[]): string[] => (argv[0] === "run" && !RUN_WORDS.has(argv[1] ?? "--help") ? ["run", "exec", ...argv.slice(1)] : [...argv]);
+export const withoutShorthand = (argv: readonly string[]): string[] =>
+  argv[0] === "run" && !RUN_WORDS.has(argv[1] ?? "--help") ? ["run", "exec", ...argv.slice(1)] : [...argv];
 
 /** Runs a command line; gives the exit code. */
 export async function runProgram(program: Command, argv: readonly string[], io: Io): Promise<number> {
@@ -57,10 +62,25 @@ export async function runProgram(program: Command, argv: readonly string[], io: 
     const exit = error instanceof UsageError ? new Exit(EXIT.usage, "USAGE", error.message) : exitOf(error);
     if (exit.message !== "") {
       const end = argv.indexOf("--");
-      if (argv.slice(0, end < 0 ? undefined : end).includes("--json")) io.out(document({ message: exit.message, metadata: { ...exit.metadata }, reason: exit.reason, receipt: exit.metadata["receipt"] ?? null }));
+      if (argv.slice(0, end < 0 ? undefined : end).includes("--json"))
+        io.out(
+          document({
+            message: exit.message,
+            metadata: { ...exit.metadata },
+            reason: exit.reason,
+            receipt: exit.metadata["receipt"] ?? null,
+          }),
+        );
       else {
-        const label = exit.code === EXIT.refused ? paint(io, "inverse", paint(io, "red", " REFUSED ")) : exit.code === EXIT.pending ? paint(io, "yellow", "waits for approval") : paint(io, "red", "error");
-        const facts = Object.entries(exit.metadata).map(([k, v]) => `  ${k}: ${v}\n`).join("");
+        const label =
+          exit.code === EXIT.refused
+            ? paint(io, "inverse", paint(io, "red", " REFUSED "))
+            : exit.code === EXIT.pending
+              ? paint(io, "yellow", "waits for approval")
+              : paint(io, "red", "error");
+        const facts = Object.entries(exit.metadata)
+          .map(([k, v]) => `  ${k}: ${v}\n`)
+          .join("");
         io.err(`${label} ${exit.message}${exit.reason === "" ? "" : ` [${exit.reason}]`}\n${facts}`);
       }
     }
@@ -75,9 +95,22 @@ export function referenceOf(program: Command): string {
     const name = `${path} ${command.name()}`.trim();
     if (command.commands.length === 0) {
       const help = command.createHelp();
-      const options = help.visibleOptions(command).filter((o) => o.long !== "--help").map((o) => `| \`${o.flags}\` | ${o.description.replaceAll("|", "\\|")} |`);
+      const options = help
+        .visibleOptions(command)
+        .filter((o) => o.long !== "--help")
+        .map((o) => `| \`${o.flags}\` | ${o.description.replaceAll("|", "\\|")} |`);
       const example = EXAMPLES.get(command);
-      sections.push(`### \`${name} ${command.usage().replace("[options] ", "").replace("[options]", "")}\``.replace(" `", "`"), "", `${command.description()}.`, "", ...(example === undefined ? [] : ["```sh", example, "```", ""]), "| option | meaning |", "| --- | --- |", ...options, "");
+      sections.push(
+        `### \`${name} ${command.usage().replace("[options] ", "").replace("[options]", "")}\``.replace(" `", "`"),
+        "",
+        `${command.description()}.`,
+        "",
+        ...(example === undefined ? [] : ["```sh", example, "```", ""]),
+        "| option | meaning |",
+        "| --- | --- |",
+        ...options,
+        "",
+      );
     } else {
       if (path !== "") sections.push(`## ${name}`, "", `${command.description()}.`, "");
       for (const child of command.commands) walk(child, name);

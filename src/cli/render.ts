@@ -11,16 +11,22 @@ export function statusText(io: Io, status: string): string {
 
 /** One line: what it is, its status, where in the log. */
 export function resourceLine(io: Io, r: Resource): string {
-  const marks = [r.status === "" ? "" : statusText(io, r.status), r.gate === "" ? "" : `gate ${statusText(io, r.gate)}`, r.tainted ? paint(io, "red", "tainted") : ""].filter((m) => m !== "");
+  const marks = [
+    r.status === "" ? "" : statusText(io, r.status),
+    r.gate === "" ? "" : `gate ${statusText(io, r.gate)}`,
+    r.tainted ? paint(io, "red", "tainted") : "",
+  ].filter((m) => m !== "");
   return `${paint(io, "bold", printable(r.name === "" ? r.kind : r.name))}${marks.length > 0 ? `  ${marks.join(", ")}` : ""}  ${paint(io, "dim", `#${r.logIndex} ${shortId(r.record)}`)}\n`;
 }
 
 export function written(io: Io, response: WriteResponse): string {
   const { resource, receipt, decision } = response;
   const lines: string[] = [];
-  if (resource !== undefined) lines.push(`${receipt?.existing === true ? "already there: " : "recorded: "}${resourceLine(io, resource)}`);
+  if (resource !== undefined)
+    lines.push(`${receipt?.existing === true ? "already there: " : "recorded: "}${resourceLine(io, resource)}`);
   if (decision?.body.case === "decision") lines.push(decisionText(io, decision));
-  if (receipt !== undefined) lines.push(paint(io, "dim", `proof: index ${receipt.logIndex} in the tree of size ${receipt.treeSize}\n`));
+  if (receipt !== undefined)
+    lines.push(paint(io, "dim", `proof: index ${receipt.logIndex} in the tree of size ${receipt.treeSize}\n`));
   return lines.join("");
 }
 
@@ -37,18 +43,40 @@ export function decisionText(io: Io, decision: Resource): string {
   if (decision.body.case !== "decision") return resourceLine(io, decision);
   const body = decision.body.value;
   const outcome = enumWord(body.outcome, OUTCOMES);
-  const lines = [`${body.preview ? "preview: " : "decision: "}${outcome === "allow" ? paint(io, "green", outcome) : outcome === "require_approval" ? paint(io, "yellow", outcome) : paint(io, "red", outcome)} on ${body.target}  ${paint(io, "dim", `#${decision.logIndex} ${shortId(decision.record)}`)}\n`];
+  const lines = [
+    `${body.preview ? "preview: " : "decision: "}${outcome === "allow" ? paint(io, "green", outcome) : outcome === "require_approval" ? paint(io, "yellow", outcome) : paint(io, "red", outcome)} on ${body.target}  ${paint(io, "dim", `#${decision.logIndex} ${shortId(decision.record)}`)}\n`,
+  ];
   for (const policy of body.policies) {
     for (const rule of policy.rules) {
       const result = enumWord(rule.result, RESULTS);
       if (result === "holds" || result === "skipped") continue;
-      lines.push(`  ${result === "waived" ? paint(io, "yellow", "waived") : paint(io, "red", result)}  ${printable(rule.id)}: ${printable(rule.message)}\n`);
-      for (const seen of rule.seen) lines.push(paint(io, "dim", `         saw ${printable(seen.path)} = ${printable(seen.value)}\n`));
+      lines.push(
+        `  ${result === "waived" ? paint(io, "yellow", "waived") : paint(io, "red", result)}  ${printable(rule.id)}: ${printable(rule.message)}\n`,
+      );
+      for (const seen of rule.seen)
+        lines.push(paint(io, "dim", `         saw ${printable(seen.path)} = ${printable(seen.value)}\n`));
     }
   }
-  for (const requirement of body.requirements) lines.push(`  ${paint(io, "yellow", "needs")}  ${requirement.approval?.quorum ?? 0} approval(s) of ${requirement.approval?.groups.join(" or ") ?? ""}\n`);
+  for (const requirement of body.requirements)
+    lines.push(
+      `  ${paint(io, "yellow", "needs")}  ${requirement.approval?.quorum ?? 0} approval(s) of ${requirement.approval?.groups.join(" or ") ?? ""}\n`,
+    );
   return lines.join("");
 }
 
 export const resourceTable = (resources: readonly Resource[]): string =>
-  resources.length === 0 ? "none\n" : table(["INDEX", "KIND", "NAME", "STATUS", "TIME", "RECORD"], resources.map((r) => [String(r.logIndex), r.kind, r.name, [r.status, r.gate === "" ? "" : `gate ${r.gate}`, r.tainted ? "tainted" : ""].filter((x) => x !== "").join(", "), r.time, shortId(r.record)]));
+  resources.length === 0
+    ? "none\n"
+    : table(
+        ["INDEX", "KIND", "NAME", "STATUS", "TIME", "RECORD"],
+        resources.map((r) => [
+          String(r.logIndex),
+          r.kind,
+          r.name,
+          [r.status, r.gate === "" ? "" : `gate ${r.gate}`, r.tainted ? "tainted" : ""]
+            .filter((x) => x !== "")
+            .join(", "),
+          r.time,
+          shortId(r.record),
+        ]),
+      );

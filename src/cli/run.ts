@@ -9,11 +9,35 @@ import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Command } from "commander";
-import { type Lockfile, type Metric, MetricSchema, Purpose, InputRole, RunBatchSchema, RunEventSchema, RunFinishSchema, RunFileSchema, FileRole, Assurance, RunInputSchema, RunSchema, RunStatus, ParamSchema, ModelVersionSchema, type Param } from "../../gen/ts/animus/datapilot/record/v1/execution_pb.ts";
 import { ContentFileSchema } from "../../gen/ts/animus/datapilot/record/v1/data_pb.ts";
+import {
+  Assurance,
+  FileRole,
+  InputRole,
+  type Lockfile,
+  type Metric,
+  MetricSchema,
+  ModelVersionSchema,
+  type Param,
+  ParamSchema,
+  Purpose,
+  RunBatchSchema,
+  RunEventSchema,
+  RunFileSchema,
+  RunFinishSchema,
+  RunInputSchema,
+  RunSchema,
+  RunStatus,
+} from "../../gen/ts/animus/datapilot/record/v1/execution_pb.ts";
 import type { Receipt } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { ListResponseSchema } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
-import { CompareRunsResponseSchema, GetRunResponseSchema, PlanRunResponseSchema, type RunPlan, RunPlanSchema } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
+import {
+  CompareRunsResponseSchema,
+  GetRunResponseSchema,
+  PlanRunResponseSchema,
+  type RunPlan,
+  RunPlanSchema,
+} from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import { formatProofFile } from "../note/proof-file.ts";
 import { parseHex, utf8 } from "../std/bytes.ts";
 import type { Connection } from "./client.ts";
@@ -24,15 +48,28 @@ import { decisionText, resourceLine, resourceTable } from "./render.ts";
 import { spool } from "./spool.ts";
 import { hashFiles, type LocalFile, upload } from "./transfer.ts";
 
-const PURPOSES: Readonly<Record<string, Purpose>> = { evaluation: Purpose.EVALUATION, exploration: Purpose.EXPLORATION, production: Purpose.PRODUCTION };
-const ROLES: Readonly<Record<string, InputRole>> = { base_model: InputRole.BASE_MODEL, reference: InputRole.REFERENCE, test: InputRole.TEST, train: InputRole.TRAIN, validation: InputRole.VALIDATION };
+const PURPOSES: Readonly<Record<string, Purpose>> = {
+  evaluation: Purpose.EVALUATION,
+  exploration: Purpose.EXPLORATION,
+  production: Purpose.PRODUCTION,
+};
+const ROLES: Readonly<Record<string, InputRole>> = {
+  base_model: InputRole.BASE_MODEL,
+  reference: InputRole.REFERENCE,
+  test: InputRole.TEST,
+  train: InputRole.TRAIN,
+  validation: InputRole.VALIDATION,
+};
 /** What the child may not inherit: the caller's own credentials. */
 const CREDENTIALS = ["DATAPILOT_TOKEN", "DATAPILOT_TOKEN_FILE", "DATAPILOT_ID_TOKEN"];
 const LOG_BYTES = 16 << 20;
 
 const PLAN_OPTIONS: readonly (readonly [string, string])[] = [
   ["--purpose <purpose>", "exploration, evaluation or production (default exploration)"],
-  ["--dataset <ref[:role[=path]]>...", "input, its role (train, validation, test, reference) and where it lies, to be hashed"],
+  [
+    "--dataset <ref[:role[=path]]>...",
+    "input, its role (train, validation, test, reference) and where it lies, to be hashed",
+  ],
   ["--env <ref>", "lock of the environment"],
   ["--param <key=value>...", "parameter"],
   ["--experiment <ref>", "experiment that it belongs to"],
@@ -50,7 +87,10 @@ interface InputOption {
 function parseInput(text: string): InputOption {
   const [, ref = "", role = "train", path] = /^([^:=]+)(?::([a-z_]+))?(?:=(.+))?$/.exec(text) ?? [];
   const parsed = ROLES[role];
-  if (ref === "" || parsed === undefined) throw new UsageError(`--dataset takes REF[:ROLE[=PATH]] with ROLE one of ${Object.keys(ROLES).join(", ")}, not ${JSON.stringify(text)}.`);
+  if (ref === "" || parsed === undefined)
+    throw new UsageError(
+      `--dataset takes REF[:ROLE[=PATH]] with ROLE one of ${Object.keys(ROLES).join(", ")}, not ${JSON.stringify(text)}.`,
+    );
   return { path, ref, role: parsed };
 }
 
@@ -62,11 +102,21 @@ function contentDigest(files: readonly LocalFile[]): string {
 
 async function planOf(c: Context, connection: Connection, command: readonly string[]): Promise<RunPlan> {
   const purpose = PURPOSES[c.text("purpose") ?? "exploration"];
-  if (purpose === undefined) throw new UsageError(`--purpose must be one of ${Object.keys(PURPOSES).join(", ")}, not ${JSON.stringify(c.text("purpose"))}.`);
+  if (purpose === undefined)
+    throw new UsageError(
+      `--purpose must be one of ${Object.keys(PURPOSES).join(", ")}, not ${JSON.stringify(c.text("purpose"))}.`,
+    );
   const inputs = [];
   for (const option of c.list("dataset").map(parseInput)) {
     const files = option.path === undefined ? undefined : await hashFiles(c.io, [option.path]);
-    inputs.push(create(RunInputSchema, { record: option.ref, requestedAs: option.ref, role: option.role, ...(files === undefined ? {} : { observedDigest: contentDigest(files) }) }));
+    inputs.push(
+      create(RunInputSchema, {
+        record: option.ref,
+        requestedAs: option.ref,
+        role: option.role,
+        ...(files === undefined ? {} : { observedDigest: contentDigest(files) }),
+      }),
+    );
   }
   const params = c.list("param").map((text): Param => {
     const at = text.indexOf("=");
@@ -88,7 +138,14 @@ async function planOf(c: Context, connection: Connection, command: readonly stri
     experiment: c.text("experiment") ?? "",
     parent: c.text("parent") ?? "",
     retryOf: c.text("retryOf") ?? "",
-    run: create(RunSchema, { command: [...command], inputs, params: params.toSorted((a, b) => (a.key < b.key ? -1 : 1)), purpose, ...(ref === undefined ? {} : { ref }), ...(ci === undefined ? {} : { ci }) }),
+    run: create(RunSchema, {
+      command: [...command],
+      inputs,
+      params: params.toSorted((a, b) => (a.key < b.key ? -1 : 1)),
+      purpose,
+      ...(ref === undefined ? {} : { ref }),
+      ...(ci === undefined ? {} : { ci }),
+    }),
   });
 }
 
@@ -101,7 +158,12 @@ interface Ended {
 }
 
 /** Runs the child with its output passed on and kept (the last 16 MiB of it). */
-function execute(io: Io, command: readonly string[], env: Readonly<Record<string, string | undefined>>, onBeat: () => void): Promise<Ended> {
+function execute(
+  io: Io,
+  command: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+  onBeat: () => void,
+): Promise<Ended> {
   const [file = "", ...args] = command;
   const began = performance.now();
   const cpu = process.resourceUsage();
@@ -130,12 +192,24 @@ function execute(io: Io, command: readonly string[], env: Readonly<Record<string
     };
     child.on("error", (error: NodeJS.ErrnoException) => {
       settle();
-      reject(new Exit(error.code === "ENOENT" ? 127 : 126, "COMMAND_NOT_RUN", `${file}: ${error.code === "ENOENT" ? "command not found" : error.message}`));
+      reject(
+        new Exit(
+          error.code === "ENOENT" ? 127 : 126,
+          "COMMAND_NOT_RUN",
+          `${file}: ${error.code === "ENOENT" ? "command not found" : error.message}`,
+        ),
+      );
     });
     child.on("close", (code, signal) => {
       settle();
       const after = process.resourceUsage();
-      resolve({ code, cpuS: (after.userCPUTime + after.systemCPUTime - cpu.userCPUTime - cpu.systemCPUTime) / 1e6, log: Buffer.concat(chunks), signal, wallS: (performance.now() - began) / 1000 });
+      resolve({
+        code,
+        cpuS: (after.userCPUTime + after.systemCPUTime - cpu.userCPUTime - cpu.systemCPUTime) / 1e6,
+        log: Buffer.concat(chunks),
+        signal,
+        wallS: (performance.now() - began) / 1000,
+      });
     });
   });
 }
@@ -143,8 +217,14 @@ function execute(io: Io, command: readonly string[], env: Readonly<Record<string
 /** Metrics of a JSON file: an object of numbers, or a list of `{key, value, step}`. */
 function metricsOf(file: string): Metric[] {
   const value: unknown = JSON.parse(readFileSync(file, "utf8"));
-  const rows = Array.isArray(value) ? (value as { key?: unknown; value?: unknown; step?: unknown }[]) : Object.entries(value as Record<string, unknown>).map(([key, v]) => ({ key, step: 0, value: v }));
-  return rows.flatMap((row) => (typeof row.key === "string" && typeof row.value === "number" && Number.isFinite(row.value) ? [create(MetricSchema, { key: row.key, step: typeof row.step === "number" ? row.step : 0, value: row.value })] : []));
+  const rows = Array.isArray(value)
+    ? (value as { key?: unknown; value?: unknown; step?: unknown }[])
+    : Object.entries(value as Record<string, unknown>).map(([key, v]) => ({ key, step: 0, value: v }));
+  return rows.flatMap((row) =>
+    typeof row.key === "string" && typeof row.value === "number" && Number.isFinite(row.value)
+      ? [create(MetricSchema, { key: row.key, step: typeof row.step === "number" ? row.step : 0, value: row.value })]
+      : [],
+  );
 }
 
 /** Receipts as files that any tool of the transparency-log ecosystem reads. */
@@ -152,11 +232,20 @@ function leaveReceipt(folder: string, name: string, receipt: Receipt | undefined
   if (receipt === undefined) return undefined;
   mkdirSync(folder, { recursive: true });
   const file = join(folder, `${name}.tlog-proof`);
-  writeFileSync(file, formatProofFile({ checkpoint: receipt.checkpoint, extra: utf8(receipt.entry), hashes: receipt.inclusionProof.map((h) => parseHex(h) ?? new Uint8Array()), index: receipt.logIndex }));
+  writeFileSync(
+    file,
+    formatProofFile({
+      checkpoint: receipt.checkpoint,
+      extra: utf8(receipt.entry),
+      hashes: receipt.inclusionProof.map((h) => parseHex(h) ?? new Uint8Array()),
+      index: receipt.logIndex,
+    }),
+  );
   return file;
 }
 
-const isUnreachable = (error: unknown): boolean => error instanceof ConnectError && (error.code === Code.Unavailable || error.code === Code.DeadlineExceeded);
+const isUnreachable = (error: unknown): boolean =>
+  error instanceof ConnectError && (error.code === Code.Unavailable || error.code === Code.DeadlineExceeded);
 
 /** Tries again while the server cannot be reached, until the time for draining is over. */
 async function drained<T>(io: Io, drainS: number, work: () => Promise<T>): Promise<T> {
@@ -174,7 +263,10 @@ async function drained<T>(io: Io, drainS: number, work: () => Promise<T>): Promi
 async function wrap(c: Context): Promise<void> {
   const { io } = c;
   const command = c.args;
-  if (command.length === 0) throw new UsageError("There is no command to run. Write it after --, as in: datapilot run --purpose production -- python train.py");
+  if (command.length === 0)
+    throw new UsageError(
+      "There is no command to run. Write it after --, as in: datapilot run --purpose production -- python train.py",
+    );
   const connection = c.connect();
   const { project } = connection;
   const folder = c.text("receipts") ?? ".datapilot";
@@ -186,15 +278,31 @@ async function wrap(c: Context): Promise<void> {
   io.err(`${paint(io, "green", "admitted")} ${started.run === undefined ? run : resourceLine(io, started.run)}`);
   leaveReceipt(folder, "start", started.receipt);
   const reporter = connection.as(started.runToken);
-  const env = { ...Object.fromEntries(Object.entries(io.env).filter(([k]) => !CREDENTIALS.includes(k))), DATAPILOT_PROJECT: project, DATAPILOT_RUN: run, DATAPILOT_TOKEN: started.runToken, DATAPILOT_URL: connection.url };
+  const env = {
+    ...Object.fromEntries(Object.entries(io.env).filter(([k]) => !CREDENTIALS.includes(k))),
+    DATAPILOT_PROJECT: project,
+    DATAPILOT_RUN: run,
+    DATAPILOT_TOKEN: started.runToken,
+    DATAPILOT_URL: connection.url,
+  };
   let ended: Ended;
   try {
     ended = await execute(io, command, env, () => void reporter.run.heartbeat({ project, run }).catch(() => undefined));
   } catch (error) {
-    await reporter.run.finishRun({ finish: create(RunFinishSchema, { reason: (error as Error).message.slice(0, 1000), status: RunStatus.FAILED }), project, run }).catch(() => undefined);
+    await reporter.run
+      .finishRun({
+        finish: create(RunFinishSchema, { reason: (error as Error).message.slice(0, 1000), status: RunStatus.FAILED }),
+        project,
+        run,
+      })
+      .catch(() => undefined);
     throw error;
   }
-  const outputs = c.list("out").flatMap((pattern) => globSync(pattern)).filter((f) => statSync(f).isFile()).toSorted();
+  const outputs = c
+    .list("out")
+    .flatMap((pattern) => globSync(pattern))
+    .filter((f) => statSync(f).isFile())
+    .toSorted();
   const metricsFile = c.text("metrics");
   const status = ended.code === 0 ? RunStatus.SUCCEEDED : ended.signal === null ? RunStatus.FAILED : RunStatus.CANCELED;
   const finish = create(RunFinishSchema, {
@@ -208,14 +316,33 @@ async function wrap(c: Context): Promise<void> {
   mkdirSync(folder, { recursive: true });
   const logFile = join(folder, "output.log");
   writeFileSync(logFile, ended.log);
-  const files = [...(await Promise.all(outputs.map(async (f): Promise<LocalFile> => ({ ...(await single(io, f)), path: f })))), { ...(await single(io, logFile)), path: "output.log" }];
+  const files = [
+    ...(await Promise.all(outputs.map(async (f): Promise<LocalFile> => ({ ...(await single(io, f)), path: f })))),
+    { ...(await single(io, logFile)), path: "output.log" },
+  ];
   const batch = create(RunBatchSchema, {
-    events: [create(RunEventSchema, { level: "info", message: `exit ${ended.code ?? ended.signal ?? ""}`, time: new Date().toISOString(), type: "run.ended" })],
-    files: files.map((f) => create(RunFileSchema, { assurance: Assurance.OBSERVED, digest: f.digest, path: f.path, role: f.path === "output.log" ? FileRole.LOG : FileRole.OUTPUT, sizeBytes: f.sizeBytes })),
+    events: [
+      create(RunEventSchema, {
+        level: "info",
+        message: `exit ${ended.code ?? ended.signal ?? ""}`,
+        time: new Date().toISOString(),
+        type: "run.ended",
+      }),
+    ],
+    files: files.map((f) =>
+      create(RunFileSchema, {
+        assurance: Assurance.OBSERVED,
+        digest: f.digest,
+        path: f.path,
+        role: f.path === "output.log" ? FileRole.LOG : FileRole.OUTPUT,
+        sizeBytes: f.sizeBytes,
+      }),
+    ),
     metrics: metricsFile === undefined || !outputsExist(metricsFile) ? [] : metricsOf(metricsFile),
     seq: 0,
   });
-  const drainS = Number(c.text("drain")?.replace(/m$/, "") ?? "15") * (c.text("drain")?.endsWith("s") === true ? 1 : 60);
+  const drainS =
+    Number(c.text("drain")?.replace(/m$/, "") ?? "15") * (c.text("drain")?.endsWith("s") === true ? 1 : 60);
   try {
     const finished = await drained(io, drainS, async () => {
       await upload(io, reporter, files);
@@ -224,15 +351,49 @@ async function wrap(c: Context): Promise<void> {
     });
     leaveReceipt(folder, "finish", finished.receipt);
     const model = c.text("model");
-    const registered = model === undefined || status !== RunStatus.SUCCEEDED ? undefined : await connection.model.createModelVersion({ model, producedBy: [run], project, requestId: `${requestId}.model`, version: create(ModelVersionSchema, { files: files.filter((f) => f.path !== "output.log" && f.path !== metricsFile).map((f) => create(ContentFileSchema, { digest: f.digest, path: f.path, sizeBytes: f.sizeBytes })) }) });
+    const registered =
+      model === undefined || status !== RunStatus.SUCCEEDED
+        ? undefined
+        : await connection.model.createModelVersion({
+            model,
+            producedBy: [run],
+            project,
+            requestId: `${requestId}.model`,
+            version: create(ModelVersionSchema, {
+              files: files
+                .filter((f) => f.path !== "output.log" && f.path !== metricsFile)
+                .map((f) => create(ContentFileSchema, { digest: f.digest, path: f.path, sizeBytes: f.sizeBytes })),
+            }),
+          });
     leaveReceipt(folder, "model", registered?.receipt);
-    const summary = { model: registered?.resource?.record ?? null, receipts: folder, run, status: status === RunStatus.SUCCEEDED ? "succeeded" : status === RunStatus.FAILED ? "failed" : "canceled" };
+    const summary = {
+      model: registered?.resource?.record ?? null,
+      receipts: folder,
+      run,
+      status: status === RunStatus.SUCCEEDED ? "succeeded" : status === RunStatus.FAILED ? "failed" : "canceled",
+    };
     writeFileSync(join(folder, "datapilot-receipt.json"), `${JSON.stringify(summary, null, 2)}\n`);
-    c.print(summary, () => `${finished.resource === undefined ? "" : `finished ${resourceLine(io, finished.resource)}`}${registered?.resource === undefined ? "" : `registered ${resourceLine(io, registered.resource)}`}receipts in ${folder}\n`);
+    c.print(
+      summary,
+      () =>
+        `${finished.resource === undefined ? "" : `finished ${resourceLine(io, finished.resource)}`}${registered?.resource === undefined ? "" : `registered ${resourceLine(io, registered.resource)}`}receipts in ${folder}\n`,
+    );
   } catch (error) {
     if (!isUnreachable(error)) throw error;
-    const file = spool(c.text("spoolDir") ?? io.env["DATAPILOT_SPOOL_DIR"] ?? join(folder, "spool"), { batches: [batch], files, finish, project, requestId, run, token: started.runToken });
-    throw new Exit(EXIT.notRecorded, "NOT_RECORDED", `The command ended with ${ended.code ?? ended.signal ?? ""}, but the control plane cannot be reached, so it is not recorded. What it reported is kept in ${file}; deliver it with: datapilot spool push ${file}`);
+    const file = spool(c.text("spoolDir") ?? io.env["DATAPILOT_SPOOL_DIR"] ?? join(folder, "spool"), {
+      batches: [batch],
+      files,
+      finish,
+      project,
+      requestId,
+      run,
+      token: started.runToken,
+    });
+    throw new Exit(
+      EXIT.notRecorded,
+      "NOT_RECORDED",
+      `The command ended with ${ended.code ?? ended.signal ?? ""}, but the control plane cannot be reached, so it is not recorded. What it reported is kept in ${file}; deliver it with: datapilot spool push ${file}`,
+    );
   }
   if (ended.code !== 0) throw new Exit(ended.code ?? 128, "", "");
 }
@@ -247,7 +408,9 @@ async function single(io: Io, file: string): Promise<LocalFile> {
 
 /** Lock files that changed while the command ran. */
 function driftBetween(was: readonly Lockfile[], now: readonly Lockfile[]): string[] {
-  return now.filter((l) => was.find((w) => w.path === l.path)?.digest !== l.digest).map((l) => `lock file ${l.path} changed`);
+  return now
+    .filter((l) => was.find((w) => w.path === l.path)?.digest !== l.digest)
+    .map((l) => `lock file ${l.path} changed`);
 }
 
 export function addRun(program: Command, io: Io): void {
@@ -258,9 +421,19 @@ export function addRun(program: Command, io: Io): void {
     passThrough: true,
     run: async (c) => {
       const connection = c.connect();
-      const answer = await connection.run.planRun({ dryRun: c.options["dryRun"] === true, plan: await planOf(c, connection, c.args), project: connection.project });
-      c.show(PlanRunResponseSchema, answer, (m) => `${m.run === undefined ? "" : resourceLine(io, m.run)}${m.decision === undefined ? "" : decisionText(io, m.decision)}`);
-      if (answer.decision?.body.case === "decision" && answer.decision.body.value.outcome > 2) throw new Exit(EXIT.answerIsNo, "", "");
+      const answer = await connection.run.planRun({
+        dryRun: c.options["dryRun"] === true,
+        plan: await planOf(c, connection, c.args),
+        project: connection.project,
+      });
+      c.show(
+        PlanRunResponseSchema,
+        answer,
+        (m) =>
+          `${m.run === undefined ? "" : resourceLine(io, m.run)}${m.decision === undefined ? "" : decisionText(io, m.decision)}`,
+      );
+      if (answer.decision?.body.case === "decision" && answer.decision.body.value.outcome > 2)
+        throw new Exit(EXIT.answerIsNo, "", "");
     },
     summary: "what policies would say to a run",
     words: "plan [command...]",
@@ -270,16 +443,67 @@ export function addRun(program: Command, io: Io): void {
     options: [AS_OF],
     run: async (c) => {
       const k = c.connect();
-      c.show(GetRunResponseSchema, await k.run.getRun({ asOf: c.number("asOf") ?? 0, name: c.args[0] ?? "", project: k.project }), (m) => `${m.run === undefined ? "" : resourceLine(io, m.run)}${m.decision === undefined ? "" : decisionText(io, m.decision)}${table(["METRIC", "VALUE"], (m.summary?.metrics ?? []).map((x) => [x.key, String(x.value)]))}${table(["FILE", "DIGEST"], (m.summary?.files ?? []).map((x) => [x.path, x.digest]))}`);
+      c.show(
+        GetRunResponseSchema,
+        await k.run.getRun({ asOf: c.number("asOf") ?? 0, name: c.args[0] ?? "", project: k.project }),
+        (m) =>
+          `${m.run === undefined ? "" : resourceLine(io, m.run)}${m.decision === undefined ? "" : decisionText(io, m.decision)}${table(
+            ["METRIC", "VALUE"],
+            (m.summary?.metrics ?? []).map((x) => [x.key, String(x.value)]),
+          )}${table(
+            ["FILE", "DIGEST"],
+            (m.summary?.files ?? []).map((x) => [x.path, x.digest]),
+          )}`,
+      );
     },
     summary: "one run with what it reported",
     words: "show <run>",
   });
-  declare(run, io, { example: "datapilot run list", options: [AS_OF], run: async (c) => { const k = c.connect(); c.show(ListResponseSchema, await k.run.listRuns({ asOf: c.number("asOf") ?? 0, pageSize: 1000, project: k.project }), (m) => resourceTable(m.resources)); }, summary: "runs of a project", words: "list" });
-  declare(run, io, { example: "datapilot run compare sha256:0123… sha256:4567…", options: [AS_OF], run: async (c) => { const k = c.connect(); c.show(CompareRunsResponseSchema, await k.run.compareRuns({ asOf: c.number("asOf") ?? 0, project: k.project, runs: [...c.args] }), (m) => table(["", "WHAT", ...c.args.map((_, i) => `RUN ${i + 1}`)], m.values.map((v) => [v.differs ? "≠" : "", v.path, ...v.values]))); }, summary: "what differs between runs", words: "compare <run...>" });
   declare(run, io, {
-    example: "datapilot run exec --purpose production --dataset fraud/transactions@v7:train=data/ --env fraud/py312@v3 --out 'model/**' --metrics metrics.json --model scorer -- python train.py",
-    options: [...PLAN_OPTIONS, ["--out <glob>...", "files that the command makes"], ["--metrics <file>", "JSON file with metrics"], ["--model <name>", "model to register the outputs as a version of"], ["--receipts <folder>", "where to leave receipts (default .datapilot)"], ["--drain <minutes>", "how long to try to deliver at the end (default 15m)"], ["--spool-dir <folder>", "where to keep what could not be delivered"], ["--request-id <id>", "identity of the run's request"]],
+    example: "datapilot run list",
+    options: [AS_OF],
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        ListResponseSchema,
+        await k.run.listRuns({ asOf: c.number("asOf") ?? 0, pageSize: 1000, project: k.project }),
+        (m) => resourceTable(m.resources),
+      );
+    },
+    summary: "runs of a project",
+    words: "list",
+  });
+  declare(run, io, {
+    example: "datapilot run compare sha256:0123… sha256:4567…",
+    options: [AS_OF],
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        CompareRunsResponseSchema,
+        await k.run.compareRuns({ asOf: c.number("asOf") ?? 0, project: k.project, runs: [...c.args] }),
+        (m) =>
+          table(
+            ["", "WHAT", ...c.args.map((_, i) => `RUN ${i + 1}`)],
+            m.values.map((v) => [v.differs ? "≠" : "", v.path, ...v.values]),
+          ),
+      );
+    },
+    summary: "what differs between runs",
+    words: "compare <run...>",
+  });
+  declare(run, io, {
+    example:
+      "datapilot run exec --purpose production --dataset fraud/transactions@v7:train=data/ --env fraud/py312@v3 --out 'model/**' --metrics metrics.json --model scorer -- python train.py",
+    options: [
+      ...PLAN_OPTIONS,
+      ["--out <glob>...", "files that the command makes"],
+      ["--metrics <file>", "JSON file with metrics"],
+      ["--model <name>", "model to register the outputs as a version of"],
+      ["--receipts <folder>", "where to leave receipts (default .datapilot)"],
+      ["--drain <minutes>", "how long to try to deliver at the end (default 15m)"],
+      ["--spool-dir <folder>", "where to keep what could not be delivered"],
+      ["--request-id <id>", "identity of the run's request"],
+    ],
     passThrough: true,
     run: wrap,
     summary: "run a command under admission and record it (the word exec may be left out)",

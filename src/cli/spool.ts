@@ -4,8 +4,13 @@ import { appendFileSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { create, fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import type { Command } from "commander";
-import { type RunBatch, RunBatchSchema, type RunFinish, RunFinishSchema } from "../../gen/ts/animus/datapilot/record/v1/execution_pb.ts";
-import { connect, type ConnectionOptions } from "./client.ts";
+import {
+  type RunBatch,
+  RunBatchSchema,
+  type RunFinish,
+  RunFinishSchema,
+} from "../../gen/ts/animus/datapilot/record/v1/execution_pb.ts";
+import { type ConnectionOptions, connect } from "./client.ts";
 import { declare, UsageError } from "./command.ts";
 import type { Io } from "./io.ts";
 import { resourceLine } from "./render.ts";
@@ -28,7 +33,13 @@ export function spool(folder: string, s: Spooled): string {
   mkdirSync(folder, { mode: 0o700, recursive: true });
   const file = join(folder, `${s.run.slice(7, 23)}.spool`);
   const items: JsonValue[] = [
-    { files: s.files.map((f) => ({ digest: f.digest, file: f.file, path: f.path, sizeBytes: f.sizeBytes })), project: s.project, requestId: s.requestId, run: s.run, token: s.token },
+    {
+      files: s.files.map((f) => ({ digest: f.digest, file: f.file, path: f.path, sizeBytes: f.sizeBytes })),
+      project: s.project,
+      requestId: s.requestId,
+      run: s.run,
+      token: s.token,
+    },
     ...s.batches.map((b) => ({ batch: toJson(RunBatchSchema, b) })),
     { finish: toJson(RunFinishSchema, s.finish) },
   ];
@@ -43,16 +54,30 @@ export function spool(folder: string, s: Spooled): string {
 
 export function readSpool(file: string): Spooled {
   let link = "";
-  const items = readFileSync(file, "utf8").trimEnd().split("\n").map((text) => {
-    const line = text.slice(65);
-    link = chain(link, line);
-    if (text.slice(0, 64) !== link) throw new UsageError(`${file} was changed after it was written: its chain of hashes is broken. Nothing was delivered.`);
-    return JSON.parse(line) as Record<string, JsonValue>;
-  });
+  const items = readFileSync(file, "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((text) => {
+      const line = text.slice(65);
+      link = chain(link, line);
+      if (text.slice(0, 64) !== link)
+        throw new UsageError(
+          `${file} was changed after it was written: its chain of hashes is broken. Nothing was delivered.`,
+        );
+      return JSON.parse(line) as Record<string, JsonValue>;
+    });
   const [head, ...rest] = items;
   const finish = rest.at(-1)?.["finish"];
   if (head === undefined || finish === undefined) throw new UsageError(`${file} is not a whole spool file.`);
-  return { batches: rest.slice(0, -1).map((i) => fromJson(RunBatchSchema, i["batch"] ?? {})), files: head["files"] as unknown as LocalFile[], finish: fromJson(RunFinishSchema, finish), project: String(head["project"]), requestId: String(head["requestId"]), run: String(head["run"]), token: String(head["token"]) };
+  return {
+    batches: rest.slice(0, -1).map((i) => fromJson(RunBatchSchema, i["batch"] ?? {})),
+    files: head["files"] as unknown as LocalFile[],
+    finish: fromJson(RunFinishSchema, finish),
+    project: String(head["project"]),
+    requestId: String(head["requestId"]),
+    run: String(head["run"]),
+    token: String(head["token"]),
+  };
 }
 
 export function addSpool(program: Command, io: Io): void {
@@ -63,9 +88,22 @@ export function addSpool(program: Command, io: Io): void {
       const s = readSpool(c.args[0] ?? "");
       const connection = connect({ ...(c.options as ConnectionOptions), project: s.project, token: s.token }, io);
       await upload(io, connection, s.files);
-      await connection.run.batchAppendRunEvents({ batches: s.batches.map((b) => create(RunBatchSchema, { ...b, late: true })), project: s.project, requestId: `${s.requestId}.0`, run: s.run });
-      const finished = await connection.run.finishRun({ finish: create(RunFinishSchema, { ...s.finish, late: true }), project: s.project, requestId: `${s.requestId}.finish`, run: s.run });
-      c.print({ run: s.run }, () => `delivered ${finished.resource === undefined ? s.run : resourceLine(io, finished.resource)}`);
+      await connection.run.batchAppendRunEvents({
+        batches: s.batches.map((b) => create(RunBatchSchema, { ...b, late: true })),
+        project: s.project,
+        requestId: `${s.requestId}.0`,
+        run: s.run,
+      });
+      const finished = await connection.run.finishRun({
+        finish: create(RunFinishSchema, { ...s.finish, late: true }),
+        project: s.project,
+        requestId: `${s.requestId}.finish`,
+        run: s.run,
+      });
+      c.print(
+        { run: s.run },
+        () => `delivered ${finished.resource === undefined ? s.run : resourceLine(io, finished.resource)}`,
+      );
     },
     summary: "deliver a spool file, marked as late",
     words: "push <file>",

@@ -46,7 +46,8 @@ export async function hashFiles(io: Io, paths: readonly string[]): Promise<Local
   for (const path of paths) {
     const isFolder = statSync(path).isDirectory();
     for (const file of walk(path, path)) {
-      if (found.length >= MAX_FILES) throw new UsageError(`More than ${MAX_FILES} files below ${path}. Pack them, or name fewer.`);
+      if (found.length >= MAX_FILES)
+        throw new UsageError(`More than ${MAX_FILES} files below ${path}. Pack them, or name fewer.`);
       const name = isFolder ? relative(path, file).replaceAll("\\", "/") : basename(file);
       found.push({ digest: await hashFile(file), file, path: name, sizeBytes: statSync(file).size });
       shown.at(found.length);
@@ -55,7 +56,8 @@ export async function hashFiles(io: Io, paths: readonly string[]): Promise<Local
   shown.end();
   const sorted = found.toSorted((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
   const twice = sorted.find((f, i) => f.path === sorted[i + 1]?.path);
-  if (twice !== undefined) throw new UsageError(`Two files would have the name ${twice.path}. Give their common folder instead.`);
+  if (twice !== undefined)
+    throw new UsageError(`Two files would have the name ${twice.path}. Give their common folder instead.`);
   if (sorted.length === 0) throw new UsageError(`There are no files below ${paths.join(", ")}.`);
   return sorted;
 }
@@ -71,7 +73,9 @@ export async function upload(io: Io, connection: Connection, files: readonly Loc
   const out: UploadedFile[] = [];
   for (let at = 0; at < files.length; at += BATCH) {
     const batch = files.slice(at, at + BATCH);
-    const bodies = batch.map((f): Artifact => create(ArtifactSchema, { digest: f.digest, name: basename(f.path), sizeBytes: f.sizeBytes }));
+    const bodies = batch.map(
+      (f): Artifact => create(ArtifactSchema, { digest: f.digest, name: basename(f.path), sizeBytes: f.sizeBytes }),
+    );
     // Two files with one content are one artifact.
     const unique = bodies.filter((b, i) => bodies.findIndex((o) => o.digest === b.digest) === i);
     const places = await artifact.batchCreateArtifacts({ artifacts: unique, project });
@@ -79,8 +83,18 @@ export async function upload(io: Io, connection: Connection, files: readonly Loc
       const body = unique[i];
       const source = batch.find((f) => f.digest === body?.digest);
       if (place.uploadUrl === "" || source === undefined) continue;
-      const answer = await fetch(place.uploadUrl, { body: Readable.toWeb(createReadStream(source.file)) as unknown as ReadableStream, duplex: "half", headers: [...place.headers.map((h): [string, string] => [h.name, h.value])], method: "PUT" } as RequestInit);
-      if (!answer.ok && answer.status !== 412) throw new Exit(EXIT.notRecorded, "ARTIFACT_NOT_UPLOADED", `The store refused ${source.path} with ${answer.status}: ${(await answer.text()).slice(0, 300)}. If the file changed while it was sent, try again.`);
+      const answer = await fetch(place.uploadUrl, {
+        body: Readable.toWeb(createReadStream(source.file)) as unknown as ReadableStream,
+        duplex: "half",
+        headers: [...place.headers.map((h): [string, string] => [h.name, h.value])],
+        method: "PUT",
+      } as RequestInit);
+      if (!answer.ok && answer.status !== 412)
+        throw new Exit(
+          EXIT.notRecorded,
+          "ARTIFACT_NOT_UPLOADED",
+          `The store refused ${source.path} with ${answer.status}: ${(await answer.text()).slice(0, 300)}. If the file changed while it was sent, try again.`,
+        );
       shown.at(at + i + 1, files.length);
     }
     const done = await artifact.batchCompleteArtifacts({ artifacts: unique, project });
@@ -94,7 +108,12 @@ export async function upload(io: Io, connection: Connection, files: readonly Loc
 /** Downloads to `output`, which appears only when the bytes have the digest. */
 export async function download(io: Io, url: DownloadUrl, output: string): Promise<void> {
   const answer = await fetch(url.downloadUrl, { signal: io.signal });
-  if (!answer.ok || answer.body === null) throw new Exit(EXIT.answerIsNo, "NOT_FOUND", `The store answered ${answer.status}. The URL holds for ten minutes; ask again.`);
+  if (!answer.ok || answer.body === null)
+    throw new Exit(
+      EXIT.answerIsNo,
+      "NOT_FOUND",
+      `The store answered ${answer.status}. The URL holds for ten minutes; ask again.`,
+    );
   const hash = createHash("sha256");
   const partial = `${output}.partial`;
   const body = Readable.fromWeb(answer.body as never);
@@ -103,7 +122,11 @@ export async function download(io: Io, url: DownloadUrl, output: string): Promis
   const digest = `sha256:${hash.digest("hex")}`;
   if (digest !== url.digest) {
     unlinkSync(partial);
-    throw new Exit(EXIT.answerIsNo, "DIGEST_MISMATCH", `The bytes have ${digest}, the record says ${url.digest}. Nothing was kept; tell the operator, and check the store with: datapilot verify bucket`);
+    throw new Exit(
+      EXIT.answerIsNo,
+      "DIGEST_MISMATCH",
+      `The bytes have ${digest}, the record says ${url.digest}. Nothing was kept; tell the operator, and check the store with: datapilot verify bucket`,
+    );
   }
   renameSync(partial, output);
 }

@@ -1,14 +1,14 @@
 /** `datapilot verify`: checks of evidence and of buckets, without any server. */
 import { createReadStream, readFileSync } from "node:fs";
-import type { Command } from "commander";
 import type { JsonValue } from "@bufbuild/protobuf";
+import type { Command } from "commander";
+import { parseNote } from "../note/note.ts";
 import type { SignatureVerifier } from "../note/signatures.ts";
 import { parseTrustPolicy } from "../note/trust-policy.ts";
-import { parseNote } from "../note/note.ts";
-import { parseEitherId, digestOf, type RecordId, type Digest } from "../std/brand.ts";
+import { type Digest, digestOf, parseEitherId, type RecordId } from "../std/brand.ts";
 import { Violation } from "../std/violation.ts";
 import type { ObjectStore } from "../store/object-store.ts";
-import { verifyBucket, type BucketReport } from "../verify/bucket.ts";
+import { type BucketReport, verifyBucket } from "../verify/bucket.ts";
 import { openWitnessed, type Trust } from "../verify/checkpoint.ts";
 import { DEFAULT_LIMITS, type Limits } from "../verify/limits.ts";
 import { type PackReport, verifyPack } from "../verify/pack.ts";
@@ -36,11 +36,20 @@ const TRUST: readonly (readonly [string, string])[] = [
 
 function trustOf(c: Context, ports: VerifyPorts): Trust {
   const file = c.text("policy");
-  if (file === undefined) throw new UsageError("--policy FILE is needed: what to trust comes from you, not from what is verified.");
+  if (file === undefined)
+    throw new UsageError("--policy FILE is needed: what to trust comes from you, not from what is verified.");
   try {
     const policy = parseTrustPolicy(readFileSync(file, "utf8"));
     const maxAgeS = c.number("maxAge");
-    const trust: Trust = { kept: c.list("kept").map((f) => readFileSync(f)), mirrors: new Set(c.list("mirror")), nowS: Math.floor(ports.now() / 1000), policy, requirePq: c.options["requirePq"] === true, verifier: ports.verifier, ...(maxAgeS === undefined ? {} : { maxAgeS }) };
+    const trust: Trust = {
+      kept: c.list("kept").map((f) => readFileSync(f)),
+      mirrors: new Set(c.list("mirror")),
+      nowS: Math.floor(ports.now() / 1000),
+      policy,
+      requirePq: c.options["requirePq"] === true,
+      verifier: ports.verifier,
+      ...(maxAgeS === undefined ? {} : { maxAgeS }),
+    };
     for (const note of trust.kept) {
       parseNote(note);
       openWitnessed(note, { ...trust, requirePq: false });
@@ -64,7 +73,10 @@ function limitsOf(c: Context): Limits {
   const limits: Record<keyof Limits, number> = { ...DEFAULT_LIMITS };
   for (const text of c.list("limit")) {
     const [name = "", value = ""] = text.split("=");
-    if (!(name in limits) || !/^\d+$/.test(value)) throw new UsageError(`--limit takes NAME=VALUE with NAME one of ${Object.keys(limits).join(", ")}, not ${JSON.stringify(text)}.`);
+    if (!(name in limits) || !/^\d+$/.test(value))
+      throw new UsageError(
+        `--limit takes NAME=VALUE with NAME one of ${Object.keys(limits).join(", ")}, not ${JSON.stringify(text)}.`,
+      );
     limits[name as keyof Limits] = Number(value);
   }
   return limits;
@@ -73,8 +85,15 @@ function limitsOf(c: Context): Limits {
 function checksText(io: Io, checks: readonly Check[]): string {
   return checks
     .map((check) => {
-      const mark = check.status === "pass" ? paint(io, "green", "pass   ") : check.status === "fail" ? paint(io, "red", "FAIL   ") : paint(io, "yellow", "skipped");
-      const failures = check.failures.map((f) => `           ${paint(io, "red", f.code)} ${printable(f.at)}: ${printable(f.detail)}\n`).join("");
+      const mark =
+        check.status === "pass"
+          ? paint(io, "green", "pass   ")
+          : check.status === "fail"
+            ? paint(io, "red", "FAIL   ")
+            : paint(io, "yellow", "skipped");
+      const failures = check.failures
+        .map((f) => `           ${paint(io, "red", f.code)} ${printable(f.at)}: ${printable(f.detail)}\n`)
+        .join("");
       return `  ${mark}  ${check.id}\n${failures}${check.skipped.map((s) => `           ${printable(s)}\n`).join("")}`;
     })
     .join("");
@@ -82,13 +101,24 @@ function checksText(io: Io, checks: readonly Check[]): string {
 
 function reportText(io: Io, report: PackReport | ProofReport): string {
   const { checkpoint, verdict } = report;
-  const about = checkpoint === null ? "" : `tree of size ${checkpoint.size} of ${printable(checkpoint.origin)}, root ${checkpoint.root.slice(0, 16)}…, quorum ${checkpoint.quorum ? "met" : "not asked"}\n`;
-  const word = verdict === "pass" ? paint(io, "green", "PASS") : verdict === "fail" ? paint(io, "inverse", paint(io, "red", " FAIL ")) : paint(io, "yellow", "INCOMPLETE");
+  const about =
+    checkpoint === null
+      ? ""
+      : `tree of size ${checkpoint.size} of ${printable(checkpoint.origin)}, root ${checkpoint.root.slice(0, 16)}…, quorum ${checkpoint.quorum ? "met" : "not asked"}\n`;
+  const word =
+    verdict === "pass"
+      ? paint(io, "green", "PASS")
+      : verdict === "fail"
+        ? paint(io, "inverse", paint(io, "red", " FAIL "))
+        : paint(io, "yellow", "INCOMPLETE");
   return `${about}${checksText(io, report.checks)}${report.notes.map((n) => `  note: ${printable(n)}\n`).join("")}verdict: ${word}\n`;
 }
 
 function bucketText(io: Io, report: BucketReport): string {
-  const word = report.verdict === "COMPLETE" ? paint(io, "green", "COMPLETE") : paint(io, "inverse", paint(io, "red", ` ${report.verdict} `));
+  const word =
+    report.verdict === "COMPLETE"
+      ? paint(io, "green", "COMPLETE")
+      : paint(io, "inverse", paint(io, "red", ` ${report.verdict} `));
   return `${report.commits} commits, ${report.entries} entries; claimed size ${report.claimed}, verified size ${report.verified}\n${checksText(io, report.checks)}${report.notes.map((n) => `  note: ${printable(n)}\n`).join("")}verdict: ${word}\n`;
 }
 
@@ -99,8 +129,15 @@ const ended = (code: number): void => {
 export function addVerify(program: Command, io: Io, ports: VerifyPorts): void {
   const verify = program.command("verify").description("check evidence or a copy of the buckets; needs no server");
   declare(verify, io, {
-    example: "datapilot verify pack scorer.dpevidence --policy trust/policy.txt --kept trust/kept-checkpoint --genesis trust/genesis",
-    options: [...TRUST, ["--complete <project>...", "id of a project of which every entry must be here"], ["--allow-outside <why>...", "accept records left out for this reason: depth, not-granted"], ["--not-after-size <size>", "distrust checkpoints above this size"], ["--limit <name=value>...", "raise a limit for a sender you trust"]],
+    example:
+      "datapilot verify pack scorer.dpevidence --policy trust/policy.txt --kept trust/kept-checkpoint --genesis trust/genesis",
+    options: [
+      ...TRUST,
+      ["--complete <project>...", "id of a project of which every entry must be here"],
+      ["--allow-outside <why>...", "accept records left out for this reason: depth, not-granted"],
+      ["--not-after-size <size>", "distrust checkpoints above this size"],
+      ["--limit <name=value>...", "raise a limit for a sender you trust"],
+    ],
     remote: false,
     run: async (c) => {
       const shown = progress(io, "bytes read");
@@ -109,10 +146,18 @@ export function addVerify(program: Command, io: Io, ports: VerifyPorts): void {
       const notAfterSize = c.number("notAfterSize");
       const complete = c.list("complete").map((p): Digest => {
         const id = parseEitherId(p);
-        if (id === undefined) throw new UsageError(`--complete takes the id of a project's creation record, not ${JSON.stringify(p)}.`);
+        if (id === undefined)
+          throw new UsageError(`--complete takes the id of a project's creation record, not ${JSON.stringify(p)}.`);
         return digestOf(id);
       });
-      const { report } = await verifyPack(createReadStream(c.args[0] ?? ""), trustOf(c, ports), { allowOutside: new Set(c.list("allowOutside")), complete, limits: limitsOf(c), progress: (_, n) => shown.at((bytes += n)), ...(genesis === undefined ? {} : { genesis }), ...(notAfterSize === undefined ? {} : { notAfterSize }) });
+      const { report } = await verifyPack(createReadStream(c.args[0] ?? ""), trustOf(c, ports), {
+        allowOutside: new Set(c.list("allowOutside")),
+        complete,
+        limits: limitsOf(c),
+        progress: (_, n) => shown.at((bytes += n)),
+        ...(genesis === undefined ? {} : { genesis }),
+        ...(notAfterSize === undefined ? {} : { notAfterSize }),
+      });
       shown.end();
       c.print(report as unknown as JsonValue, () => reportText(io, report));
       ended(exitCodeOf(report.verdict));
@@ -122,11 +167,26 @@ export function addVerify(program: Command, io: Io, ports: VerifyPorts): void {
   });
   const proofRun = async (c: Context): Promise<void> => {
     const recordFile = c.text("record");
-    const report = verifyProof(readFileSync(c.args[0] ?? ""), recordFile === undefined ? undefined : readFileSync(recordFile), trustOf(c, ports), limitsOf(c));
-    c.print(report as unknown as JsonValue, () => `${report.record === null ? "" : `${report.record} is entry ${report.index}\n`}${reportText(io, report)}`);
+    const report = verifyProof(
+      readFileSync(c.args[0] ?? ""),
+      recordFile === undefined ? undefined : readFileSync(recordFile),
+      trustOf(c, ports),
+      limitsOf(c),
+    );
+    c.print(
+      report as unknown as JsonValue,
+      () => `${report.record === null ? "" : `${report.record} is entry ${report.index}\n`}${reportText(io, report)}`,
+    );
     ended(exitCodeOf(report.verdict));
   };
-  declare(verify, io, { example: "datapilot verify receipt run.tlog-proof --policy trust/policy.txt", options: [...TRUST, ["--record <file>", "the record's exact bytes"], ["--limit <name=value>...", "raise a limit"]], remote: false, run: proofRun, summary: "check a receipt (.tlog-proof)", words: "receipt <file>" });
+  declare(verify, io, {
+    example: "datapilot verify receipt run.tlog-proof --policy trust/policy.txt",
+    options: [...TRUST, ["--record <file>", "the record's exact bytes"], ["--limit <name=value>...", "raise a limit"]],
+    remote: false,
+    run: proofRun,
+    summary: "check a receipt (.tlog-proof)",
+    words: "receipt <file>",
+  });
   declare(verify, io, {
     example: "datapilot verify record record.json --proof record.tlog-proof --policy trust/policy.txt",
     options: [...TRUST, ["--proof <file>", "its receipt (.tlog-proof)"], ["--limit <name=value>...", "raise a limit"]],
@@ -143,15 +203,28 @@ export function addVerify(program: Command, io: Io, ports: VerifyPorts): void {
   });
   declare(verify, io, {
     example: "datapilot verify bucket /srv/copy --policy trust/policy.txt --kept trust/kept-checkpoint",
-    options: [...TRUST, ["--no-records", "check the log alone, without the record objects"], ["--concurrency <n>", "objects read at once (default 32)"]],
+    options: [
+      ...TRUST,
+      ["--no-records", "check the log alone, without the record objects"],
+      ["--concurrency <n>", "objects read at once (default 32)"],
+    ],
     remote: false,
     run: async (c) => {
       const shown = progress(io, "verified");
       const genesis = genesisOf(c);
-      const report = await verifyBucket(await ports.openBucket(c.args[0] ?? ""), trustOf(c, ports), { concurrency: c.number("concurrency") ?? 32, nowMs: ports.now(), progress: (done, of) => shown.at(done, of), records: c.options["records"] !== false, signal: io.signal, ...(genesis === undefined ? {} : { genesis }) });
+      const report = await verifyBucket(await ports.openBucket(c.args[0] ?? ""), trustOf(c, ports), {
+        concurrency: c.number("concurrency") ?? 32,
+        nowMs: ports.now(),
+        progress: (done, of) => shown.at(done, of),
+        records: c.options["records"] !== false,
+        signal: io.signal,
+        ...(genesis === undefined ? {} : { genesis }),
+      });
       shown.end();
       c.print(report as unknown as JsonValue, () => bucketText(io, report));
-      ended(report.verdict === "COMPLETE" ? EXIT.done : report.verdict === "BEHIND" ? EXIT.incomplete : EXIT.answerIsNo);
+      ended(
+        report.verdict === "COMPLETE" ? EXIT.done : report.verdict === "BEHIND" ? EXIT.incomplete : EXIT.answerIsNo,
+      );
     },
     summary: "check a copy of the buckets: commits, records, tiles, checkpoints, seals",
     words: "bucket <directory>",

@@ -3,22 +3,21 @@
  * the checkpoint's bytes and the options. The verifier shares no code with this room but the pure rooms.
  */
 import type { IndexReader } from "../index/index.ts";
-import { sha256Hex } from "../merkle/hash.ts";
-import { consistencyProof, inclusionProof, type NodeReader, HashStore } from "../merkle/proofs.ts";
-import { leafHash } from "../merkle/hash.ts";
+import { leafHash, sha256Hex } from "../merkle/hash.ts";
+import { consistencyProof, HashStore, inclusionProof, type NodeReader } from "../merkle/proofs.ts";
 import { setProof } from "../merkle/set-proof.ts";
 import { parseCheckpoint } from "../note/checkpoint.ts";
 import { parseNote } from "../note/note.ts";
 import { canonicalize } from "../record/canonical.ts";
 import { headLeaf } from "../record/heads.ts";
 import type { Json } from "../record/json.ts";
-import { artifactKey } from "../store/keys.ts";
-import type { ObjectStore } from "../store/object-store.ts";
 import { assertDefined } from "../std/assert.ts";
-import { type Digest, type TreeSize, digestOf, parseRecordId } from "../std/brand.ts";
+import { type Digest, digestOf, parseRecordId, type TreeSize } from "../std/brand.ts";
 import { concat, formatHex, utf8 } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
-import { select, type SelectOptions } from "./select.ts";
+import { artifactKey } from "../store/keys.ts";
+import type { ObjectStore } from "../store/object-store.ts";
+import { type SelectOptions, select } from "./select.ts";
 import { END_OF_ARCHIVE, memberHeader, padding } from "./ustar.ts";
 
 export interface PackRequest extends Omit<SelectOptions, "seal"> {
@@ -52,7 +51,12 @@ interface Left {
 const PERSONAL = /"personal:sha256:[0-9a-f]{64}"/g;
 const jsonLine = (value: Json): string => `${canonicalize(value)}\n`;
 
-export async function buildPack(reader: IndexReader, nodes: NodeReader, store: ObjectStore, request: PackRequest): Promise<BuiltPack> {
+export async function buildPack(
+  reader: IndexReader,
+  nodes: NodeReader,
+  store: ObjectStore,
+  request: PackRequest,
+): Promise<BuiltPack> {
   const { size } = parseCheckpoint(parseNote(request.checkpoint).text);
   const selection = select(reader, { ...request, seal: size - 1 });
   const outside: Left[] = [];
@@ -78,7 +82,11 @@ export async function buildPack(reader: IndexReader, nodes: NodeReader, store: O
     if (entry.kind !== "artifact") continue;
     const body = reader.record(entry.record)?.record.body;
     const digest = typeof body?.["digest"] === "string" ? parseRecordId(body["digest"]) : undefined;
-    if (digest !== undefined) artifacts.set(digestOf(digest), { key: artifactKey(digestOf(entry.project), digestOf(digest)), sizeBytes: typeof body?.["size_bytes"] === "number" ? body["size_bytes"] : 0 });
+    if (digest !== undefined)
+      artifacts.set(digestOf(digest), {
+        key: artifactKey(digestOf(entry.project), digestOf(digest)),
+        sizeBytes: typeof body?.["size_bytes"] === "number" ? body["size_bytes"] : 0,
+      });
   }
 
   const personalLines: string[] = [];
@@ -108,7 +116,10 @@ export async function buildPack(reader: IndexReader, nodes: NodeReader, store: O
   const manifest = utf8(
     jsonLine({
       complete: [...selection.complete],
-      files: [...members.map((m) => ({ name: m.name, sha256: sha256Hex(m.bytes) as string, size: m.bytes.length })), ...blobs.map((b) => ({ name: b.name, sha256: b.sha256 as string, size: b.size }))],
+      files: [
+        ...members.map((m) => ({ name: m.name, sha256: sha256Hex(m.bytes) as string, size: m.bytes.length })),
+        ...blobs.map((b) => ({ name: b.name, sha256: b.sha256 as string, size: b.size })),
+      ],
       format: "datapilot-evidence/v1",
       outside: outside.toSorted((a, b) => (a.id < b.id ? -1 : 1)).map((o) => ({ id: o.id, type: o.type, why: o.why })),
       roots: [...new Set(roots)].toSorted(),
@@ -121,7 +132,10 @@ export async function buildPack(reader: IndexReader, nodes: NodeReader, store: O
     omitted: outside.length,
     records: shown,
     size: size as TreeSize,
-    sizeBytes: [...members.map((m) => m.bytes.length), ...blobs.map((b) => b.size)].reduce((total, n) => total + inBlocks(n), END_OF_ARCHIVE.length),
+    sizeBytes: [...members.map((m) => m.bytes.length), ...blobs.map((b) => b.size)].reduce(
+      (total, n) => total + inBlocks(n),
+      END_OF_ARCHIVE.length,
+    ),
     async *stream(signal) {
       for (const { name, bytes } of members) {
         yield memberHeader(name, bytes.length);
@@ -131,7 +145,11 @@ export async function buildPack(reader: IndexReader, nodes: NodeReader, store: O
       for (const blob of blobs) {
         signal?.throwIfAborted();
         const opened = await store.open("ledger", blob.key);
-        if (opened === null || opened.sizeBytes !== blob.size) throw new Fault("STORE_UNAVAILABLE", `The bytes of artifact sha256:${blob.sha256} are not in the store; run "datapilot verify bucket" and restore them from a replica.`);
+        if (opened === null || opened.sizeBytes !== blob.size)
+          throw new Fault(
+            "STORE_UNAVAILABLE",
+            `The bytes of artifact sha256:${blob.sha256} are not in the store; run "datapilot verify bucket" and restore them from a replica.`,
+          );
         yield memberHeader(blob.name, blob.size);
         yield* opened.stream;
         yield padding(blob.size);
@@ -143,7 +161,9 @@ export async function buildPack(reader: IndexReader, nodes: NodeReader, store: O
 
 /** A consistency proof from each kept note to the checkpoint, ascending by size. */
 function historyLines(anchors: readonly Uint8Array[], size: number, nodes: NodeReader): string {
-  const bySize = new Map(anchors.map((note) => [parseCheckpoint(parseNote(note).text).size, new TextDecoder().decode(note)] as const));
+  const bySize = new Map(
+    anchors.map((note) => [parseCheckpoint(parseNote(note).text).size, new TextDecoder().decode(note)] as const),
+  );
   return [...bySize]
     .filter(([from]) => from > 0 && from < size)
     .toSorted(([a], [b]) => a - b)
@@ -160,7 +180,13 @@ function headLines(all: PackRequest["heads"], complete: readonly Digest[]): stri
     .map((project) => {
       const index = heads.findIndex(([p]) => p === project);
       const head = assertDefined(heads[index]?.[1], "a complete project has a head");
-      return jsonLine({ count: head.count, hashes: inclusionProof(index, heads.length, tree.read).map(formatHex), index, last: head.last, project });
+      return jsonLine({
+        count: head.count,
+        hashes: inclusionProof(index, heads.length, tree.read).map(formatHex),
+        index,
+        last: head.last,
+        project,
+      });
     })
     .join("");
 }

@@ -65,7 +65,8 @@ export function select(reader: IndexReader, options: SelectOptions): Selection {
     shown.set(i, distance);
     queue.push(i);
   };
-  for (const owner of complete) for (const i of reader.list({ limit: seal + 1, project: owner })) if (i <= seal) take(i, 0);
+  for (const owner of complete)
+    for (const i of reader.list({ limit: seal + 1, project: owner })) if (i <= seal) take(i, 0);
   for (const root of options.roots) take(root, 0);
   take(seal, 0);
   take(1, 0);
@@ -74,14 +75,21 @@ export function select(reader: IndexReader, options: SelectOptions): Selection {
     for (const link of reader.out(i)) take(link.target, distance + 1);
     if (!options.governance || project(i) === ledger) continue;
     // Decisions about a record are as near as the record itself.
-    for (const link of reader.in(i)) if (link.source < seal && ABOUT[reader.entry(link.source)?.kind ?? ""]?.includes(link.rel) === true) take(link.source, distance);
+    for (const link of reader.in(i))
+      if (link.source < seal && ABOUT[reader.entry(link.source)?.kind ?? ""]?.includes(link.rel) === true)
+        take(link.source, distance);
   }
   const all = new Set([...shown.keys(), ...bare.keys()]);
   for (const owner of new Set([...all].map(project))) {
     const creation = reader.indexOf(owner);
     if (creation === undefined || all.has(creation)) continue;
     all.add(creation);
-    if (!options.visible(owner) && !complete.has(owner)) bare.set(creation, rootProjects.has(owner) ? "not-granted" : "other-project");
+    if (!options.visible(owner) && !complete.has(owner))
+      bare.set(creation, rootProjects.has(owner) ? "not-granted" : "other-project");
   }
-  return { complete: [...complete].map(digestOf).toSorted(), entries: [...all].toSorted((a, b) => a - b), withheld: bare };
+  return {
+    complete: [...complete].map(digestOf).toSorted(),
+    entries: [...all].toSorted((a, b) => a - b),
+    withheld: bare,
+  };
 }

@@ -5,20 +5,21 @@
  * Two sizes come out: what the copy claims (its largest valid checkpoint) and what was verified (the largest checkpoint below
  * which everything is there and right). Absence alone accuses nobody of a copy; bytes that contradict do.
  */
-import { HashStore } from "../merkle/proofs.ts";
+
 import { leafHash, sha256Hex } from "../merkle/hash.ts";
+import { HashStore } from "../merkle/proofs.ts";
 import { entriesPath, parseBundle, parseTilePath, TILE_WIDTH, tilePath } from "../merkle/tiles.ts";
 import type { VerifierKey } from "../note/keys.ts";
 import { CommitChain, type ValidCommit } from "../record/chain.ts";
 import { headsRoot } from "../record/heads.ts";
-import type { ObjectInfo, ObjectStore } from "../store/object-store.ts";
-import { checkpointKey, commitKey, HEAD_CHECKPOINT, parseKey, recordKey } from "../store/keys.ts";
 import { digestOf } from "../std/brand.ts";
 import { concat, equalBytes, formatHex } from "../std/bytes.ts";
 import { parseTime } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
+import { checkpointKey, commitKey, HEAD_CHECKPOINT, parseKey, recordKey } from "../store/keys.ts";
+import type { ObjectInfo, ObjectStore } from "../store/object-store.ts";
 import { openWitnessed, type Trust, type Witnessed } from "./checkpoint.ts";
-import { describeCheckpoint, type CheckpointReport, splitViewNote } from "./pack.ts";
+import { type CheckpointReport, describeCheckpoint, splitViewNote } from "./pack.ts";
 import { type Check, Stage } from "./report.ts";
 
 export type BucketVerdict = "COMPLETE" | "BEHIND" | "HOLED" | "CONTRADICTED";
@@ -65,7 +66,11 @@ interface State {
 }
 
 /** Runs `work` on items with bounded concurrency, in order of arrival. */
-async function each<T>(items: AsyncIterable<T> | Iterable<T>, limit: number, work: (item: T) => Promise<void>): Promise<void> {
+async function each<T>(
+  items: AsyncIterable<T> | Iterable<T>,
+  limit: number,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
   const running = new Set<Promise<void>>();
   for await (const item of items) {
     const task = work(item).finally(() => running.delete(task));
@@ -100,7 +105,12 @@ async function* commitsOf(state: State): AsyncGenerator<{ n: number; bytes: Uint
 interface SealClaim {
   readonly index: number;
   readonly record: string;
-  readonly stated: { readonly heads: unknown; readonly ledger: unknown; readonly projects: unknown; readonly size: unknown };
+  readonly stated: {
+    readonly heads: unknown;
+    readonly ledger: unknown;
+    readonly projects: unknown;
+    readonly size: unknown;
+  };
   readonly heads: string;
   readonly ledger: string;
   readonly projects: number;
@@ -141,7 +151,12 @@ async function walkCommits(state: State, total: number): Promise<Walk> {
       if (item.record === null) continue;
       for (const link of item.record.links) {
         const target = known.get(link.to);
-        if (target === undefined || target >= item.index) records.fail(target === undefined ? "link.dangling" : "link.order", id, `its link ${link.rel} to ${link.to} names no record before it`);
+        if (target === undefined || target >= item.index)
+          records.fail(
+            target === undefined ? "link.dangling" : "link.order",
+            id,
+            `its link ${link.rel} to ${link.to} names no record before it`,
+          );
       }
       if (item.record.kind === "ledger") {
         newestLedger = id;
@@ -151,14 +166,33 @@ async function walkCommits(state: State, total: number): Promise<Walk> {
       if (item.record.kind === "ledger.seal") {
         const { heads, ledger, projects, size } = item.record.body;
         // A seal is a commit of its own, so the chain before this commit is the state that it seals.
-        claims.push({ heads: formatHex(headsRoot(chain.heads)), index: item.index, ledger: newestLedger, projects: chain.heads.size, record: id, stated: { heads, ledger, projects, size } });
+        claims.push({
+          heads: formatHex(headsRoot(chain.heads)),
+          index: item.index,
+          ledger: newestLedger,
+          projects: chain.heads.size,
+          record: id,
+          stated: { heads, ledger, projects, size },
+        });
       }
     }
     for (const claim of claims) {
       const { stated } = claim;
-      if (valid.items.length !== 1 || stated.size !== claim.index || stated.heads !== claim.heads || stated.ledger !== claim.ledger || stated.projects !== claim.projects) seals.fail("seal.mismatch", claim.record, `at index ${claim.index} the seal does not state what the entries give`);
+      if (
+        valid.items.length !== 1 ||
+        stated.size !== claim.index ||
+        stated.heads !== claim.heads ||
+        stated.ledger !== claim.ledger ||
+        stated.projects !== claim.projects
+      )
+        seals.fail(
+          "seal.mismatch",
+          claim.record,
+          `at index ${claim.index} the seal does not state what the entries give`,
+        );
     }
-    if (n === 0 && state.options.genesis !== undefined && valid.items[0]?.entry.record !== state.options.genesis) commits.fail("ledger.genesis", at, `the genesis is ${valid.items[0]?.entry.record}: another ledger`);
+    if (n === 0 && state.options.genesis !== undefined && valid.items[0]?.entry.record !== state.options.genesis)
+      commits.fail("ledger.genesis", at, `the genesis is ${valid.items[0]?.entry.record}: another ledger`);
     chain = chain.advance(valid);
     count = n + 1;
     if (state.options.records) {
@@ -184,9 +218,15 @@ async function compareRecords(state: State, commit: ValidCommit, retentionDays: 
       state.absentRecords.push(item.index);
       return;
     }
-    const equal = item.recordBytes === null ? sha256Hex(found.body) === digest : equalBytes(found.body, item.recordBytes);
+    const equal =
+      item.recordBytes === null ? sha256Hex(found.body) === digest : equalBytes(found.body, item.recordBytes);
     if (!equal) records.fail("record.digest", key, "the object's bytes are not the record's");
-    else if (info?.retainUntil !== undefined && info.retainUntil < expected && expected > state.options.nowMs) records.fail("object.retention", key, `is locked until ${new Date(info.retainUntil).toISOString()}, expected ${new Date(expected).toISOString()}`);
+    else if (info?.retainUntil !== undefined && info.retainUntil < expected && expected > state.options.nowMs)
+      records.fail(
+        "object.retention",
+        key,
+        `is locked until ${new Date(info.retainUntil).toISOString()}, expected ${new Date(expected).toISOString()}`,
+      );
   });
 }
 
@@ -203,9 +243,16 @@ async function walkCheckpoints(state: State, extra: readonly VerifierKey[]): Pro
     try {
       const tree = openWitnessed(bytes, { ...state.trust, requirePq: false }, extra);
       const { root, size } = tree.checkpoint;
-      if (archived && at !== checkpointKey(size, sha256Hex(bytes).slice(0, 16))) stage.fail("checkpoint.key", at, "the key is not the one of its size and bytes");
-      if (size > state.hashes.size) stage.fail("checkpoint.ahead", at, `is of size ${size}; the commits here end at ${state.hashes.size}`);
-      else if (!equalBytes(state.hashes.root(size), root)) stage.fail("checkpoint.root", at, `signs root ${formatHex(root)} at size ${size}, the commits give ${formatHex(state.hashes.root(size))}`);
+      if (archived && at !== checkpointKey(size, sha256Hex(bytes).slice(0, 16)))
+        stage.fail("checkpoint.key", at, "the key is not the one of its size and bytes");
+      if (size > state.hashes.size)
+        stage.fail("checkpoint.ahead", at, `is of size ${size}; the commits here end at ${state.hashes.size}`);
+      else if (!equalBytes(state.hashes.root(size), root))
+        stage.fail(
+          "checkpoint.root",
+          at,
+          `signs root ${formatHex(root)} at size ${size}, the commits give ${formatHex(state.hashes.root(size))}`,
+        );
       if (tree.quorum === false) state.notes.push(`${at}: the quorum of the policy did not cosign it`);
       claimed.push({ at, tree });
     } catch (error) {
@@ -223,7 +270,8 @@ async function walkCheckpoints(state: State, extra: readonly VerifierKey[]): Pro
   const roots = new Map<number, Claimed>();
   for (const c of claimed) {
     const other = roots.get(c.tree.checkpoint.size);
-    if (other !== undefined && !equalBytes(other.tree.checkpoint.root, c.tree.checkpoint.root)) stage.fail("checkpoint.fork", c.at, `and ${other.at} are two signed trees of one size`);
+    if (other !== undefined && !equalBytes(other.tree.checkpoint.root, c.tree.checkpoint.root))
+      stage.fail("checkpoint.fork", c.at, `and ${other.at} are two signed trees of one size`);
     roots.set(c.tree.checkpoint.size, c);
   }
   return claimed;
@@ -236,15 +284,18 @@ async function walkTiles(state: State, published: number): Promise<void> {
   const size = state.hashes.size;
   for (const key of present) {
     const tile = parseTilePath(key);
-    if (tile === undefined || tile.width !== TILE_WIDTH) stage.fail("tile.mismatch", key, "is not the key of a full tile");
+    if (tile === undefined || tile.width !== TILE_WIDTH)
+      stage.fail("tile.mismatch", key, "is not the key of a full tile");
     else {
       const level = tile.level === "entries" ? 0 : tile.level;
-      if ((tile.n + 1) * TILE_WIDTH ** (level + 1) > size) stage.fail("tile.ahead", key, `goes beyond the ${size} entries that the commits give`);
+      if ((tile.n + 1) * TILE_WIDTH ** (level + 1) > size)
+        stage.fail("tile.ahead", key, `goes beyond the ${size} entries that the commits give`);
     }
   }
   const jobs: { key: string; level: number | "entries"; n: number }[] = [];
   for (let n = 0; (n + 1) * TILE_WIDTH <= published; n++) jobs.push({ key: entriesPath(n), level: "entries", n });
-  for (let level = 0, width = TILE_WIDTH; width <= published; level++, width *= TILE_WIDTH) for (let n = 0; (n + 1) * width <= published; n++) jobs.push({ key: tilePath(level, n), level, n });
+  for (let level = 0, width = TILE_WIDTH; width <= published; level++, width *= TILE_WIDTH)
+    for (let n = 0; (n + 1) * width <= published; n++) jobs.push({ key: tilePath(level, n), level, n });
   let done = 0;
   await each(jobs, state.options.concurrency, async ({ key, level, n }) => {
     const found = await state.store.get("ledger", key);
@@ -255,29 +306,61 @@ async function walkTiles(state: State, published: number): Promise<void> {
       stage.fail("tile.missing", key, "is below the published size, and absent");
       return;
     }
-    const right = level === "entries" ? holdsEntries(state, n, found.body) : equalBytes(found.body, concat(...Array.from({ length: TILE_WIDTH }, (_, i) => state.hashes.read(8 * level, n * TILE_WIDTH + i))));
+    const right =
+      level === "entries"
+        ? holdsEntries(state, n, found.body)
+        : equalBytes(
+            found.body,
+            concat(...Array.from({ length: TILE_WIDTH }, (_, i) => state.hashes.read(8 * level, n * TILE_WIDTH + i))),
+          );
     if (!right) stage.fail("tile.mismatch", key, "has other bytes than the entries give");
   });
 }
 
 export async function verifyBucket(store: ObjectStore, trust: Trust, options: BucketOptions): Promise<BucketReport> {
-  const stages = { checkpoints: new Stage("checkpoints"), commits: new Stage("commits"), kept: new Stage("kept"), records: new Stage("records"), seals: new Stage("seals"), tiles: new Stage("tiles") };
-  const state: State = { absentRecords: [], absentTiles: [], hashes: new HashStore(), notes: [], options, stages, store, trust };
+  const stages = {
+    checkpoints: new Stage("checkpoints"),
+    commits: new Stage("commits"),
+    kept: new Stage("kept"),
+    records: new Stage("records"),
+    seals: new Stage("seals"),
+    tiles: new Stage("tiles"),
+  };
+  const state: State = {
+    absentRecords: [],
+    absentTiles: [],
+    hashes: new HashStore(),
+    notes: [],
+    options,
+    stages,
+    store,
+    trust,
+  };
   const slots = (await listed(store, "commits/")).map((i) => i.key);
   const walk = await walkCommits(state, slots.length);
   for (const key of slots) {
     const parsed = parseKey("ledger", key);
     if (parsed?.type !== "commit") stages.commits.fail("commit.n", key, "is not the key of a commit");
-    else if (!walk.commitFailed && parsed.n >= walk.commits) stages.commits.fail("commit.gap", key, `follows a hole: commit ${walk.commits} is absent`);
+    else if (!walk.commitFailed && parsed.n >= walk.commits)
+      stages.commits.fail("commit.gap", key, `follows a hole: commit ${walk.commits} is absent`);
   }
   const claims = await walkCheckpoints(state, []);
   const size = state.hashes.size;
-  const sound = claims.filter((c) => c.tree.checkpoint.size <= size && equalBytes(state.hashes.root(c.tree.checkpoint.size), c.tree.checkpoint.root));
+  const sound = claims.filter(
+    (c) =>
+      c.tree.checkpoint.size <= size && equalBytes(state.hashes.root(c.tree.checkpoint.size), c.tree.checkpoint.root),
+  );
   const claimed = Math.max(0, ...claims.map((c) => c.tree.checkpoint.size));
   const published = Math.max(0, ...sound.map((c) => c.tree.checkpoint.size));
 
   // Above the published size an absent record object is still on its way.
-  for (const index of state.absentRecords.toSorted((a, b) => a - b)) if (index < published) stages.records.fail("record.missing", `entry ${index}`, "its record object is below the published size, and absent");
+  for (const index of state.absentRecords.toSorted((a, b) => a - b))
+    if (index < published)
+      stages.records.fail(
+        "record.missing",
+        `entry ${index}`,
+        "its record object is below the published size, and absent",
+      );
   if (options.records) await reportStrangers(state, walk.known);
   await walkTiles(state, published);
   for (const [i, bytes] of trust.kept.entries()) checkKept(state, bytes, `kept note ${i + 1}`);
@@ -287,10 +370,18 @@ export async function verifyBucket(store: ObjectStore, trust: Trust, options: Bu
   const holes = [...state.absentRecords, ...state.absentTiles].filter((i) => i < published);
   const hole = Math.min(size, ...holes);
   const verified = contradicted ? 0 : Math.max(0, ...sound.map((c) => c.tree.checkpoint.size).filter((s) => s <= hole));
-  const verdict: BucketVerdict = contradicted ? "CONTRADICTED" : failures.some((f) => ABSENCE.has(f.code)) ? "HOLED" : verified < claimed || failures.some((f) => BEHIND.has(f.code)) ? "BEHIND" : "COMPLETE";
+  const verdict: BucketVerdict = contradicted
+    ? "CONTRADICTED"
+    : failures.some((f) => ABSENCE.has(f.code))
+      ? "HOLED"
+      : verified < claimed || failures.some((f) => BEHIND.has(f.code))
+        ? "BEHIND"
+        : "COMPLETE";
   const newest = sound.toSorted((a, b) => b.tree.checkpoint.size - a.tree.checkpoint.size)[0]?.tree;
-  if (newest === undefined && claims.length === 0) stages.checkpoints.fail("checkpoint.malformed", "checkpoints/", "there is no checkpoint, so nothing is signed");
-  if (store.lock === "advisory") state.notes.push("lock: advisory. The file system does not enforce retention; compare with notes that were kept.");
+  if (newest === undefined && claims.length === 0)
+    stages.checkpoints.fail("checkpoint.malformed", "checkpoints/", "there is no checkpoint, so nothing is signed");
+  if (store.lock === "advisory")
+    state.notes.push("lock: advisory. The file system does not enforce retention; compare with notes that were kept.");
   return {
     checkpoint: newest === undefined ? null : describeCheckpoint(newest),
     checks: Object.values(stages).map((s) => s.check()),
@@ -308,7 +399,10 @@ export async function verifyBucket(store: ObjectStore, trust: Trust, options: Bu
 function holdsEntries(state: State, n: number, bundle: Uint8Array): boolean {
   try {
     const entries = parseBundle(bundle);
-    return entries.length === TILE_WIDTH && entries.every((e, i) => equalBytes(leafHash(e), state.hashes.read(0, n * TILE_WIDTH + i)));
+    return (
+      entries.length === TILE_WIDTH &&
+      entries.every((e, i) => equalBytes(leafHash(e), state.hashes.read(0, n * TILE_WIDTH + i)))
+    );
   } catch (error) {
     if (error instanceof Violation) return false;
     throw error;
@@ -319,7 +413,8 @@ async function reportStrangers(state: State, known: ReadonlySet<string>): Promis
   for await (const info of state.store.list("ledger", "records/")) {
     const parsed = parseKey("ledger", info.key);
     if (parsed?.type !== "record") state.stages.records.fail("record.key", info.key, "is not the key of a record");
-    else if (!known.has(`sha256:${parsed.digest}`)) state.notes.push(`record.unreferenced: ${info.key} is named by no entry`);
+    else if (!known.has(`sha256:${parsed.digest}`))
+      state.notes.push(`record.unreferenced: ${info.key} is named by no entry`);
   }
 }
 
@@ -329,8 +424,18 @@ function checkKept(state: State, bytes: Uint8Array, at: string): void {
   try {
     const kept = openWitnessed(bytes, { ...state.trust, requirePq: false });
     const { root, size } = kept.checkpoint;
-    if (size > state.hashes.size) stage.fail("checkpoint.ahead", at, `is of size ${size}; the commits here end at ${state.hashes.size}: the newest entries are missing`);
-    else if (!equalBytes(state.hashes.root(size), root)) stage.fail("consistency.mismatch", at, `the tree of size ${size} has another root than the one that was kept: history was rewritten`);
+    if (size > state.hashes.size)
+      stage.fail(
+        "checkpoint.ahead",
+        at,
+        `is of size ${size}; the commits here end at ${state.hashes.size}: the newest entries are missing`,
+      );
+    else if (!equalBytes(state.hashes.root(size), root))
+      stage.fail(
+        "consistency.mismatch",
+        at,
+        `the tree of size ${size} has another root than the one that was kept: history was rewritten`,
+      );
   } catch (error) {
     if (!(error instanceof Violation)) throw error;
     stage.fail(error.code, at, error.message);

@@ -11,7 +11,16 @@ import { type Limits, PACK_MEMBER_BYTES } from "./limits.ts";
 import type { Stage } from "./report.ts";
 
 const BLOCK = 512;
-const FIXED_ORDER = ["manifest.json", "checkpoint", "history.jsonl", "entries.txt", "proof.bin", "heads.jsonl", "records.jsonl", "personal.jsonl"];
+const FIXED_ORDER = [
+  "manifest.json",
+  "checkpoint",
+  "history.jsonl",
+  "entries.txt",
+  "proof.bin",
+  "heads.jsonl",
+  "records.jsonl",
+  "personal.jsonl",
+];
 const OPTIONAL = new Set(["history.jsonl", "personal.jsonl"]);
 const BLOB_NAME = /^blobs\/[0-9a-f]{64}$/;
 const REPORT = "report.html";
@@ -101,7 +110,8 @@ export async function readContainer(
   let kept = 0;
   let rank = -1;
   let last = "";
-  const malformed = (detail: string): undefined => stage.fail("pack.malformed", last === "" ? "start" : last, detail) as undefined;
+  const malformed = (detail: string): undefined =>
+    stage.fail("pack.malformed", last === "" ? "start" : last, detail) as undefined;
   for (;;) {
     const header = await reader.exactly(BLOCK);
     if (header.length < BLOCK) return malformed("the archive ends in the middle of a header");
@@ -116,8 +126,10 @@ export async function readContainer(
     const octal = String.fromCharCode(...header.subarray(124, 135));
     const sizeBytes = /^[0-7]{11}$/.test(octal) ? Number.parseInt(octal, 8) : -1;
     const position = rankOf(name);
-    if (position === undefined || sizeBytes < 0 || !equalBytes(header, headerOf(name, sizeBytes))) return malformed(`header of ${JSON.stringify(name)} is not the one that the format gives`);
-    if (position < rank || (position === rank && (position !== FIXED_ORDER.length || name <= last))) return malformed(`member ${name} is out of order`);
+    if (position === undefined || sizeBytes < 0 || !equalBytes(header, headerOf(name, sizeBytes)))
+      return malformed(`header of ${JSON.stringify(name)} is not the one that the format gives`);
+    if (position < rank || (position === rank && (position !== FIXED_ORDER.length || name <= last)))
+      return malformed(`member ${name} is out of order`);
     const skipped = FIXED_ORDER.slice(rank + 1, position).find((n) => !OPTIONAL.has(n));
     if (skipped !== undefined) return malformed(`member ${skipped} is missing`);
     rank = position;
@@ -125,8 +137,24 @@ export async function readContainer(
     total += sizeBytes + 2 * BLOCK;
     const isKept = position < FIXED_ORDER.length;
     if (isKept) kept += sizeBytes;
-    const over = name === "manifest.json" && sizeBytes > limits.manifest ? "manifest" : members.length >= limits.members ? "members" : total > limits.pack ? "pack" : kept > limits.total ? "total" : sizeBytes > PACK_MEMBER_BYTES ? "member" : undefined;
-    if (over !== undefined) return stage.fail("pack.limit", name, `over the limit ${over}; if you trust the sender, raise it with --limit ${over}=VALUE`) as undefined;
+    const over =
+      name === "manifest.json" && sizeBytes > limits.manifest
+        ? "manifest"
+        : members.length >= limits.members
+          ? "members"
+          : total > limits.pack
+            ? "pack"
+            : kept > limits.total
+              ? "total"
+              : sizeBytes > PACK_MEMBER_BYTES
+                ? "member"
+                : undefined;
+    if (over !== undefined)
+      return stage.fail(
+        "pack.limit",
+        name,
+        `over the limit ${over}; if you trust the sender, raise it with --limit ${over}=VALUE`,
+      ) as undefined;
     const hash = sha256Stream();
     const parts: Uint8Array[] = [];
     let missing = sizeBytes;
@@ -139,7 +167,8 @@ export async function readContainer(
       progress(part.length);
     }
     const padding = await reader.exactly((BLOCK - (sizeBytes % BLOCK)) % BLOCK);
-    if (padding.length !== (BLOCK - (sizeBytes % BLOCK)) % BLOCK || !isZero(padding)) return malformed(`padding of ${name} is not zero`);
+    if (padding.length !== (BLOCK - (sizeBytes % BLOCK)) % BLOCK || !isZero(padding))
+      return malformed(`padding of ${name} is not zero`);
     members.push({ bytes: isKept ? concat(...parts) : undefined, name, sha256: formatHex(hash.digest()), sizeBytes });
   }
   const absent = FIXED_ORDER.find((n) => !OPTIONAL.has(n) && !members.some((m) => m.name === n));

@@ -5,9 +5,9 @@ import { type Entry, parseEntry } from "../record/entry.ts";
 import { parseDecimal } from "../std/brand.ts";
 import { equalBytes, formatHex } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
+import type { Witnessed } from "./checkpoint.ts";
 import { endsWithLineFeed, type Limits, linesOf } from "./limits.ts";
 import type { Stage } from "./report.ts";
-import type { Witnessed } from "./checkpoint.ts";
 
 export interface PackEntry {
   readonly index: number;
@@ -26,7 +26,14 @@ function parseLine(line: Uint8Array): PackEntry {
 }
 
 /** Gives the entries; undefined when they are not what the tree holds. */
-export function checkEntries(entries: Uint8Array, proof: Uint8Array, tree: Witnessed, genesis: string | undefined, limits: Limits, stage: Stage): PackEntry[] | undefined {
+export function checkEntries(
+  entries: Uint8Array,
+  proof: Uint8Array,
+  tree: Witnessed,
+  genesis: string | undefined,
+  limits: Limits,
+  stage: Stage,
+): PackEntry[] | undefined {
   const found: PackEntry[] = [];
   const records = new Set<string>();
   if (!endsWithLineFeed(entries)) stage.fail("entry.malformed", "entries.txt", "does not end with a line feed");
@@ -35,13 +42,18 @@ export function checkEntries(entries: Uint8Array, proof: Uint8Array, tree: Witne
     number++;
     const at = `entries.txt line ${number}`;
     if (number > limits.entries || line.length > limits.line) {
-      stage.fail("pack.limit", at, "over the limit entries or line; if you trust the sender, raise it with --limit NAME=VALUE");
+      stage.fail(
+        "pack.limit",
+        at,
+        "over the limit entries or line; if you trust the sender, raise it with --limit NAME=VALUE",
+      );
       return undefined;
     }
     try {
       const item = parseLine(line);
       if (item.index <= (found.at(-1)?.index ?? -1)) stage.fail("entry.order", at, "indexes do not ascend");
-      else if (item.index >= tree.checkpoint.size) stage.fail("entry.order", at, `index ${item.index} is not below the checkpoint's size`);
+      else if (item.index >= tree.checkpoint.size)
+        stage.fail("entry.order", at, `index ${item.index} is not below the checkpoint's size`);
       if (records.has(item.entry.record)) stage.fail("entry.duplicate", at, `${item.entry.record} is an entry twice`);
       records.add(item.entry.record);
       found.push(item);
@@ -62,13 +74,24 @@ export function checkEntries(entries: Uint8Array, proof: Uint8Array, tree: Witne
   }
   const hashes = Array.from({ length: proof.length / 32 }, (_, i) => proof.subarray(32 * i, 32 * i + 32));
   try {
-    const root = rootFromSetProof(tree.checkpoint.size, found.map((e) => ({ hash: e.leaf, index: e.index })), hashes);
-    if (!equalBytes(root, tree.checkpoint.root)) stage.fail("inclusion.root", "proof.bin", `entries and proof give root ${formatHex(root)}, the checkpoint has ${formatHex(tree.checkpoint.root)}`);
+    const root = rootFromSetProof(
+      tree.checkpoint.size,
+      found.map((e) => ({ hash: e.leaf, index: e.index })),
+      hashes,
+    );
+    if (!equalBytes(root, tree.checkpoint.root))
+      stage.fail(
+        "inclusion.root",
+        "proof.bin",
+        `entries and proof give root ${formatHex(root)}, the checkpoint has ${formatHex(tree.checkpoint.root)}`,
+      );
   } catch (error) {
     if (!(error instanceof Violation)) throw error;
     stage.fail(error.code, "proof.bin", error.message);
   }
-  if (first.index !== 0 || first.entry.seq !== 0) stage.fail("ledger.genesis", "entries.txt", "entry 0, the genesis of the ledger, is not here");
-  else if (genesis !== undefined && first.entry.record !== genesis) stage.fail("ledger.genesis", "entries.txt", `the genesis is ${first.entry.record}, not ${genesis}: another ledger`);
+  if (first.index !== 0 || first.entry.seq !== 0)
+    stage.fail("ledger.genesis", "entries.txt", "entry 0, the genesis of the ledger, is not here");
+  else if (genesis !== undefined && first.entry.record !== genesis)
+    stage.fail("ledger.genesis", "entries.txt", `the genesis is ${first.entry.record}, not ${genesis}: another ledger`);
   return stage.failed ? undefined : found;
 }

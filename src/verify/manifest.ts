@@ -44,16 +44,31 @@ export function checkManifest(members: readonly Member[], limits: Limits, stage:
   } catch (error) {
     return bad(error instanceof Violation ? error.message : "is not canonical JSON");
   }
-  if (!isRow(value, "complete", "files", "format", "outside", "roots")) return bad("has other members than complete, files, format, outside, roots");
+  if (!isRow(value, "complete", "files", "format", "outside", "roots"))
+    return bad("has other members than complete, files, format, outside, roots");
   const { complete, files, format, outside, roots } = value;
   if (format !== PACK_FORMAT) return bad(`has format ${JSON.stringify(format)}; this verifier knows ${PACK_FORMAT}`);
-  if (!Array.isArray(complete) || !complete.every((c): c is string => typeof c === "string" && parseDigest(c) !== undefined) || !ascending(complete)) return bad("complete is not an ascending list of project ids");
-  if (!Array.isArray(roots) || roots.length === 0 || !roots.every((r): r is string => typeof r === "string" && parseRecordId(r) !== undefined) || !ascending(roots)) return bad("roots is not an ascending list of record ids");
-  if (!Array.isArray(files) || files.length !== members.length - 1) return bad(`lists ${Array.isArray(files) ? files.length : "no"} files, the archive has ${members.length - 1}`);
+  if (
+    !Array.isArray(complete) ||
+    !complete.every((c): c is string => typeof c === "string" && parseDigest(c) !== undefined) ||
+    !ascending(complete)
+  )
+    return bad("complete is not an ascending list of project ids");
+  if (
+    !Array.isArray(roots) ||
+    roots.length === 0 ||
+    !roots.every((r): r is string => typeof r === "string" && parseRecordId(r) !== undefined) ||
+    !ascending(roots)
+  )
+    return bad("roots is not an ascending list of record ids");
+  if (!Array.isArray(files) || files.length !== members.length - 1)
+    return bad(`lists ${Array.isArray(files) ? files.length : "no"} files, the archive has ${members.length - 1}`);
   for (const [i, file] of files.entries()) {
     const member = members[i + 1];
-    if (!isRow(file, "name", "sha256", "size") || member === undefined || file["name"] !== member.name) return bad(`files[${i}] is not member ${member?.name}`);
-    if (file["size"] !== member.sizeBytes || file["sha256"] !== member.sha256) stage.fail("pack.digest", member.name, "size or SHA-256 is not what the manifest says");
+    if (!isRow(file, "name", "sha256", "size") || member === undefined || file["name"] !== member.name)
+      return bad(`files[${i}] is not member ${member?.name}`);
+    if (file["size"] !== member.sizeBytes || file["sha256"] !== member.sha256)
+      stage.fail("pack.digest", member.name, "size or SHA-256 is not what the manifest says");
   }
   const left = new Map<string, Outside>();
   if (!Array.isArray(outside)) return bad("outside is not a list");
@@ -63,9 +78,12 @@ export function checkManifest(members: readonly Member[], limits: Limits, stage:
     const { id, type, why } = row;
     if (typeof id !== "string" || id <= before) return bad("outside is not ascending and unique by id");
     before = id;
-    if (type !== "record" && type !== "artifact" && type !== "personal") return bad(`outside names type ${JSON.stringify(type)}`);
-    if (typeof why !== "string" || !REASONS[type].includes(why)) return bad(`outside gives ${JSON.stringify(why)} for ${type} ${id}`);
-    if (type === "personal" ? !PERSONAL_ID.test(id) : parseRecordId(id) === undefined) return bad(`outside names ${JSON.stringify(id)}`);
+    if (type !== "record" && type !== "artifact" && type !== "personal")
+      return bad(`outside names type ${JSON.stringify(type)}`);
+    if (typeof why !== "string" || !REASONS[type].includes(why))
+      return bad(`outside gives ${JSON.stringify(why)} for ${type} ${id}`);
+    if (type === "personal" ? !PERSONAL_ID.test(id) : parseRecordId(id) === undefined)
+      return bad(`outside names ${JSON.stringify(id)}`);
     left.set(id, { id, type, why });
   }
   return { complete: new Set(complete), outside: left, roots };

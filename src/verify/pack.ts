@@ -4,8 +4,9 @@
  *
  * What is trusted comes from outside (`Trust`); nothing in the pack is. Shares no code with the builder but the pure rooms.
  */
-import { formatHex } from "../std/bytes.ts";
+
 import type { Digest, RecordId } from "../std/brand.ts";
+import { formatHex } from "../std/bytes.ts";
 import { checkBlobs } from "./blobs.ts";
 import { checkCheckpoint, checkHistory, type Trust, type Witnessed } from "./checkpoint.ts";
 import { readContainer } from "./container.ts";
@@ -53,29 +54,73 @@ export interface VerifiedPack {
   readonly personal: ReadonlyMap<string, string>;
 }
 
-const STAGES = ["container", "checkpoint", "history", "entries", "records", "keys", "chains", "time", "blobs", "decisions"] as const;
+const STAGES = [
+  "container",
+  "checkpoint",
+  "history",
+  "entries",
+  "records",
+  "keys",
+  "chains",
+  "time",
+  "blobs",
+  "decisions",
+] as const;
 
 export function describeCheckpoint(tree: Witnessed): CheckpointReport {
   const { origin, root, size } = tree.checkpoint;
-  return { origin, quorum: tree.quorum === true, root: formatHex(root), size, split_view: tree.quorum === true ? "excluded" : "not-excluded" };
+  return {
+    origin,
+    quorum: tree.quorum === true,
+    root: formatHex(root),
+    size,
+    split_view: tree.quorum === true ? "excluded" : "not-excluded",
+  };
 }
 
 export function splitViewNote(tree: Witnessed | undefined): string[] {
-  return tree !== undefined && tree.quorum === null ? ["The policy asks for no witnesses: a split view (another history shown to others) is not excluded beyond the notes that were kept."] : [];
+  return tree !== undefined && tree.quorum === null
+    ? [
+        "The policy asks for no witnesses: a split view (another history shown to others) is not excluded beyond the notes that were kept.",
+      ]
+    : [];
 }
 
-export async function verifyPack(source: AsyncIterable<Uint8Array>, trust: Trust, options: PackOptions): Promise<VerifiedPack> {
+export async function verifyPack(
+  source: AsyncIterable<Uint8Array>,
+  trust: Trust,
+  options: PackOptions,
+): Promise<VerifiedPack> {
   const { limits } = options;
   const stages = new Map(STAGES.map((id) => [id, new Stage(id)] as const));
   const stage = (id: (typeof STAGES)[number]): Stage => stages.get(id) ?? new Stage(id);
-  const progress = (id: string): ((bytes: number) => void) => (bytes) => options.progress?.(id, bytes);
+  const progress =
+    (id: string): ((bytes: number) => void) =>
+    (bytes) =>
+      options.progress?.(id, bytes);
   let pack = "";
   let tree: Witnessed | undefined;
-  const finish = (records: readonly PackRecord[] = [], roots: readonly string[] = [], personal: ReadonlyMap<string, string> = new Map()): VerifiedPack => {
+  const finish = (
+    records: readonly PackRecord[] = [],
+    roots: readonly string[] = [],
+    personal: ReadonlyMap<string, string> = new Map(),
+  ): VerifiedPack => {
     const firstFailed = STAGES.slice(0, 4).findIndex((id) => stage(id).failed);
-    if (firstFailed >= 0) for (const id of STAGES.slice(firstFailed + 1)) stage(id).skip(`not tried: stage ${STAGES[firstFailed]} failed`);
+    if (firstFailed >= 0)
+      for (const id of STAGES.slice(firstFailed + 1)) stage(id).skip(`not tried: stage ${STAGES[firstFailed]} failed`);
     const checks = STAGES.map((id) => stage(id).check());
-    return { personal, records, report: { checkpoint: tree === undefined ? null : describeCheckpoint(tree), checks, notes: splitViewNote(tree), pack, verdict: verdictOf(checks) }, roots };
+    return {
+      personal,
+      records,
+      report: {
+        checkpoint: tree === undefined ? null : describeCheckpoint(tree),
+        checks,
+        notes: splitViewNote(tree),
+        pack,
+        verdict: verdictOf(checks),
+      },
+      roots,
+    };
   };
 
   const members = await readContainer(source, limits, stage("container"), progress("container"));
@@ -90,10 +135,24 @@ export async function verifyPack(source: AsyncIterable<Uint8Array>, trust: Trust
   if (tree === undefined || stage("checkpoint").failed) return finish();
   const notes = [tree, ...checkHistory(member("history.jsonl"), tree, trust, limits, [], stage("history"))];
   if (stage("history").failed) return finish();
-  const entries = checkEntries(required("entries.txt"), required("proof.bin"), tree, options.genesis, limits, stage("entries"));
+  const entries = checkEntries(
+    required("entries.txt"),
+    required("proof.bin"),
+    tree,
+    options.genesis,
+    limits,
+    stage("entries"),
+  );
   if (entries === undefined) return finish();
 
-  const records = checkRecords(required("records.jsonl"), entries, manifest, options.allowOutside, limits, stage("records"));
+  const records = checkRecords(
+    required("records.jsonl"),
+    entries,
+    manifest,
+    options.allowOutside,
+    limits,
+    stage("records"),
+  );
   const personal = checkPersonal(member("personal.jsonl"), records, manifest, limits, stage("records"));
   const seal = readSeal(records, tree, stage("keys"));
   checkKeys(records, seal, tree, options.notAfterSize, stage("keys"));

@@ -22,7 +22,12 @@ export interface ProofReport {
 }
 
 /** Checks the proof and, when its bytes are given, the record that the entry names. */
-export function verifyProof(proof: Uint8Array, record: Uint8Array | undefined, trust: Trust, limits: Limits): ProofReport {
+export function verifyProof(
+  proof: Uint8Array,
+  record: Uint8Array | undefined,
+  trust: Trust,
+  limits: Limits,
+): ProofReport {
   const container = new Stage("container");
   const checkpoint = new Stage("checkpoint");
   const history = new Stage("history");
@@ -41,18 +46,39 @@ export function verifyProof(proof: Uint8Array, record: Uint8Array | undefined, t
       else {
         const entry = parseEntry(file.extra);
         id = entry.record;
-        if (!verifyInclusion(file.index, tree.checkpoint.size, leafHash(file.extra), [...file.hashes], tree.checkpoint.root)) entries.fail("inclusion.root", `entry ${file.index}`, "is not in the checkpoint's tree");
+        if (
+          !verifyInclusion(
+            file.index,
+            tree.checkpoint.size,
+            leafHash(file.extra),
+            [...file.hashes],
+            tree.checkpoint.root,
+          )
+        )
+          entries.fail("inclusion.root", `entry ${file.index}`, "is not in the checkpoint's tree");
         if (record === undefined) records.skip("the record's bytes were not given; only its digest is proven");
-        else if (sha256Hex(record) !== digestOf(entry.record)) records.fail("record.digest", entry.record, "the bytes have another SHA-256 than the entry names");
+        else if (sha256Hex(record) !== digestOf(entry.record))
+          records.fail("record.digest", entry.record, "the bytes have another SHA-256 than the entry names");
         else parseRecord(record);
       }
     }
   } catch (error) {
     if (!(error instanceof Violation)) throw error;
-    (error.code.startsWith("record.") ? records : error.code.startsWith("entry.") ? entries : container).fail(error.code, "proof", error.message);
+    (error.code.startsWith("record.") ? records : error.code.startsWith("entry.") ? entries : container).fail(
+      error.code,
+      "proof",
+      error.message,
+    );
   }
   const checks = [container, checkpoint, history, entries, records].map((s) => s.check());
   // Without the record's bytes the digest is still proven: that is what a receipt says.
   const verdict = verdictOf(record === undefined ? checks.filter((c) => c.id !== "records") : checks);
-  return { checkpoint: tree === undefined ? null : describeCheckpoint(tree), checks, index, notes: splitViewNote(tree), record: id, verdict };
+  return {
+    checkpoint: tree === undefined ? null : describeCheckpoint(tree),
+    checks,
+    index,
+    notes: splitViewNote(tree),
+    record: id,
+    verdict,
+  };
 }

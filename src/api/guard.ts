@@ -1,0 +1,191 @@
+/**
+ * What stands before every RPC, on both listeners: authentication, a line in the log, a metric, and faults translated. Wraps method
+ * implementations, so that no transport can leave it out.
+ */
+import type { DescService } from "@bufbuild/protobuf";
+import {
+  Code,
+  ConnectError,
+  createServiceImplSpec,
+  type HandlerContext,
+  type ServiceImpl,
+  type ServiceImplSpec,
+} from "@connectrpc/connect";
+import { Outcome } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
+import type { WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
+import type { Deps } from "../command/context.ts";
+import { authenticate } from "../identity/authenticate.ts";
+import type { Caller } from "../identity/caller.ts";
+import { Fault } from "../std/faults.ts";
+import { toConnectError } from "./faults.ts";
+import type { Metrics } from "./metrics.ts";
+import { peerOf } from "./peer.ts";
+
+export interface Edge {
+  readonly deps: Deps;
+  readonly metrics: Metrics;
+  /** Whether checkpoints and proofs are answered without a token. */
+  readonly publicLog: boolean;
+}
+
+const BEARER = /^Bearer ([A-Za-z0-9_-]{1,200})$/;
+
+/** The caller of a request; throws TOKEN_INVALID, which is counted where it came from. */
+export function callerOf(
+  edge: Edge,
+  rpc: string,
+  headers: { get(name: string): string | null },
+  address: string | undefined,
+): Caller {
+  const { deps } = edge;
+  const agent = headers.get("user-agent")?.slice(0, 256);
+  const origin = { rpc, ...(address === undefined ? {} : { address }), ...(agent === undefined ? {} : { agent }) };
+  const token = BEARER.exec(headers.get("authorization") ?? "")?.[1];
+  try {
+    if (token === undefined)
+      throw new Fault("TOKEN_INVALID", "There is no bearer token. Send the header `Authorization: Bearer <token>`.", {
+        cause: "missing",
+      });
+    using reader = deps.log.index.reader();
+    return authenticate(reader, token, deps.clock.now(), origin);
+  } catch (error) {
+    if (error instanceof Fault) {
+      edge.metrics.denied(error.reason);
+      deps.denials.countUnauthenticated(typeof error.cause === "string" ? error.cause : error.reason, origin);
+    }
+    throw error;
+  }
+}
+
+const refused = (response: WriteResponse): boolean =>
+  response.resource === undefined && response.decision?.body.case === "decision";
+
+/** A refusal by policy was recorded as a decision; the caller hears it as a fault that carries it. */
+export function refuse(response: WriteResponse): void {
+  if (!refused(response)) return;
+  const { decision, approvalRequest, receipt } = response;
+  const body = decision?.body.case === "decision" ? decision.body.value : undefined;
+  if (body === undefined || body.preview || decision === undefined) return;
+  const failed = body.policies.flatMap((p) =>
+    p.rules
+      .filter((r) => r.result === 2 || r.result === 5)
+      .map((r) => (r.message === "" ? r.id : `${r.id}: ${r.message}`)),
+  );
+  const why = failed.slice(0, 5).join("; ");
+  const metadata = {
+    decision: decision.record,
+    log_index: String(decision.logIndex),
+    target: body.target,
+    ...(receipt === undefined ? {} : { receipt: receipt.record }),
+    ...(approvalRequest === undefined ? {} : { approval_request: approvalRequest.record }),
+  };
+  if (body.outcome === Outcome.DENY)
+    throw new Fault(
+      "POLICY_DENIED",
+      `Policy refuses ${body.target}: ${why}. Rule by rule: datapilot policy explain ${decision.record}`,
+      { metadata },
+    );
+  if (body.outcome === Outcome.ERROR)
+    throw new Fault(
+      "POLICY_ERROR",
+      `A policy could not be evaluated, and what cannot be evaluated does not admit: ${why}. See: datapilot policy explain ${decision.record}`,
+      { metadata },
+    );
+  if (body.outcome === Outcome.REQUIRE_APPROVAL)
+    throw new Fault(
+      "APPROVAL_REQUIRED",
+      `${body.target} waits for approval: ${body.requirements.map((r) => `${r.approval?.quorum ?? 1} of ${r.approval?.groups.join(" or ") ?? ""}`).join("; ")}. An approver sees it with: datapilot approval show ${approvalRequest?.record ?? ""}`,
+      { metadata },
+    );
+}
+
+const PUBLIC = new Set([
+  "animus.datapilot.v1.LedgerService/GetCheckpoint",
+  "animus.datapilot.v1.LedgerService/GetReceipt",
+  "animus.datapilot.v1.LedgerService/GetConsistencyProof",
+]);
+/** Nobody: what `public_log` opens needs no rights, so nothing reads this caller's. */
+const ANYBODY = { name: "", principal: "" } as unknown as Caller;
+
+type AnyMethod = (caller: Caller, request: unknown, context: HandlerContext) => unknown;
+
+/** Makes a service's methods fit to be served. */
+export function guard<S extends DescService>(
+  edge: Edge,
+  service: S,
+  methods: Readonly<Record<string, AnyMethod>>,
+): ServiceImplSpec {
+  const impl: Record<string, unknown> = {};
+  for (const method of service.methods) {
+    const run = methods[method.localName];
+    if (run === undefined)
+      throw new Error(`assertion failed: ${service.typeName}.${method.name} has an implementation`);
+    const rpc = `${service.typeName}/${method.name}`;
+    const begin = (context: HandlerContext): Caller =>
+      edge.publicLog && PUBLIC.has(rpc) && context.requestHeader.get("authorization") === null
+        ? ANYBODY
+        : callerOf(edge, rpc, context.requestHeader, peerOf(context));
+    impl[method.localName] =
+      method.methodKind === "unary" ? unary(edge, rpc, run, begin) : streaming(edge, rpc, run, begin);
+  }
+  return createServiceImplSpec(service, impl as ServiceImpl<S>);
+}
+
+type Begin = (context: HandlerContext) => Caller;
+
+function unary(edge: Edge, rpc: string, run: AnyMethod, begin: Begin) {
+  return async (request: unknown, context: HandlerContext): Promise<unknown> => {
+    const began = edge.deps.clock.monotonic();
+    let caller: Caller | undefined;
+    try {
+      caller = begin(context);
+      const response = await run(caller, request, context);
+      ended(edge, rpc, caller, began, undefined, response);
+      return response;
+    } catch (error) {
+      throw ended(edge, rpc, caller, began, error, undefined);
+    }
+  };
+}
+
+function streaming(edge: Edge, rpc: string, run: AnyMethod, begin: Begin) {
+  return async function* (request: unknown, context: HandlerContext): AsyncGenerator<unknown> {
+    const began = edge.deps.clock.monotonic();
+    let caller: Caller | undefined;
+    try {
+      caller = begin(context);
+      yield* run(caller, request, context) as AsyncIterable<unknown>;
+      ended(edge, rpc, caller, began, undefined, undefined);
+    } catch (error) {
+      throw ended(edge, rpc, caller, began, error, undefined);
+    }
+  };
+}
+
+/** Counts and logs the end of a call; gives the error that the caller sees. */
+function ended(
+  edge: Edge,
+  rpc: string,
+  caller: Caller | undefined,
+  began: number,
+  error: unknown,
+  response: unknown,
+): ConnectError {
+  const ms = edge.deps.clock.monotonic() - began;
+  const shown = error === undefined ? undefined : toConnectError(error);
+  const code = shown === undefined ? "ok" : (Code[shown.code] ?? "unknown").toLowerCase();
+  edge.metrics.called(rpc, code, ms / 1000);
+  const receipt = (response as { receipt?: { logIndex?: number } } | undefined)?.receipt;
+  const line = {
+    code,
+    ms: Math.round(ms * 1000) / 1000,
+    principal: caller?.name,
+    rpc,
+    ...(receipt?.logIndex === undefined ? {} : { log_index: receipt.logIndex }),
+    ...(error instanceof Fault ? { project: error.metadata["project"], reason: error.reason } : {}),
+  };
+  const internal = shown !== undefined && (shown.code === Code.Internal || shown.code === Code.Unknown);
+  if (internal) edge.deps.logger.error({ ...line, error }, "call failed");
+  else edge.deps.logger.debug(line, "call");
+  return shown ?? new ConnectError("", Code.Unknown);
+}
