@@ -241,6 +241,37 @@ describe("unary", () => {
     expect((await unary(clientOf(listener))).error).toMatchObject({ code: Code.NotFound, details: "\ufffd" });
   });
 
+  it("does not pass on what another server said about its own call", async () => {
+    const listener = await start({
+      unary: () => {
+        const error = new ConnectError("elsewhere", Code.Unavailable, { "x-inside": "hunter2" });
+        error.isWireError = true;
+        throw error;
+      },
+    });
+    const { error, trailer } = await unary(clientOf(listener));
+    expect(error?.code).toBe(Code.Unavailable);
+    expect(trailer.get("x-inside")).toEqual([]);
+  });
+
+  it("writes trailers as the protocol asks: no message without an error, no padding", async () => {
+    const listener = await start({
+      unary: (_, context) => {
+        context.responseTrailer.set("x-end-bin", "AA");
+        return {};
+      },
+    });
+    const session = http2.connect(`http://127.0.0.1:${listener.port}`);
+    const headers = { ":method": "POST", ":path": `${PATH}/Unary`, "content-type": "application/grpc", te: "trailers" };
+    const stream = session.request(headers);
+    stream.resume();
+    stream.end(Buffer.from([0, 0, 0, 0, 0]));
+    const [trailers] = (await once(stream, "trailers")) as [http2.IncomingHttpHeaders];
+    expect({ ...trailers }).toMatchObject({ "grpc-status": "0", "x-end-bin": "AA" });
+    expect(trailers["grpc-message"]).toBeUndefined();
+    session.destroy();
+  });
+
   it("answers UNIMPLEMENTED where there is nothing", async () => {
     const listener = await start({});
     expect((await unary(clientOf(listener))).error?.code).toBe(Code.Unimplemented);

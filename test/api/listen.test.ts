@@ -108,7 +108,7 @@ describe("one cleartext port", () => {
   it("takes the next request on a connection after one that was too large", async () => {
     const { port } = await start();
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
-    const large = await post(port, JSON.stringify({ requestData: "A".repeat(1 << 20) }), agent);
+    const large = await post(port, JSON.stringify({ requestData: "A".repeat(16 << 20) }), agent);
     expect(large).toMatchObject({ status: 429, text: expect.stringContaining("resource_exhausted") as string });
     const next = await post(port, "{}", agent);
     expect(next.status).toBe(200);
