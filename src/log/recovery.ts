@@ -53,16 +53,18 @@ const CATCH_UP = { bytes: 8 << 20, commits: 64 } as const;
 const AHEAD = 16;
 
 export async function recover(options: RecoveryOptions): Promise<Recovered> {
+  // Before the commits: another writer may still publish, and what it publishes later may be ahead of what is read here.
+  const notes = await readNotes(options);
   const first = await openState(options);
   try {
-    return await checkedAgainstNotes(options, first);
+    return checkedAgainstNotes(options, first, notes);
   } catch (error) {
     // The proof came from the index: a wrong row there looks like a wrong bucket. Only a fresh index can tell.
     if (!(error instanceof Inconsistent)) throw error;
     options.logger.warn({ code: error.code }, "a signed tree does not fit; rebuilding the index before believing it");
     first[Symbol.dispose]();
     options.index.clear();
-    return await checkedAgainstNotes(options, await openState(options));
+    return checkedAgainstNotes(options, await openState(options), notes);
   }
 }
 
@@ -173,9 +175,21 @@ async function catchUp(options: RecoveryOptions, start: CommitChain): Promise<Co
   return chain;
 }
 
-async function checkedAgainstNotes(options: RecoveryOptions, applied: Applied): Promise<Recovered> {
-  const { acceptHead, clock, lastSigned, signal, store } = options;
-  const last = newestOf(options, applied, await lastSigned.read()) ?? acceptHead;
+interface Notes {
+  readonly lastSigned: readonly Uint8Array[];
+  readonly archived: Uint8Array | null;
+  readonly head: Uint8Array | null;
+}
+
+const readNotes = ({ clock, lastSigned, signal, store }: RecoveryOptions): Promise<Notes> =>
+  persist({ clock, signal }, async () => ({
+    archived: await newestArchived(store, signal),
+    head: (await store.get("head", HEAD_CHECKPOINT, { signal }))?.body ?? null,
+    lastSigned: await lastSigned.read(),
+  }));
+
+function checkedAgainstNotes(options: RecoveryOptions, applied: Applied, read: Notes): Recovered {
+  const last = newestOf(options, applied, read.lastSigned) ?? options.acceptHead;
   if (last === undefined) {
     const { root, size } = applied.head();
     throw new Violation(
@@ -184,10 +198,6 @@ async function checkedAgainstNotes(options: RecoveryOptions, applied: Applied): 
     );
   }
   assertExtends(applied, last, "ledger.rollback", "the last signed checkpoint");
-  const read = await persist({ clock, signal }, async () => ({
-    archived: await newestArchived(store, signal),
-    head: (await store.get("head", HEAD_CHECKPOINT, { signal }))?.body ?? null,
-  }));
   const archived = read.archived === null ? undefined : newestOf(options, applied, [read.archived]);
   if (archived !== undefined) assertExtends(applied, archived, "checkpoint.root", "the newest archived checkpoint");
   const head = read.head === null ? undefined : newestOf(options, applied, [read.head]);

@@ -152,6 +152,7 @@ export async function live(options: LifeOptions): Promise<Life & { readonly call
     } catch (error) {
       const crashed = error instanceof ProcessDied || (error instanceof Error && error.name === "Crash");
       if (!crashed || !faulty) throw error;
+      await assertMaterialised(life);
       if (options.keepIndex !== true) life.index = createIndex();
     }
   }
@@ -230,6 +231,14 @@ function assertGuards(items: readonly ValidItem[]): void {
   expect(new Set(requests).size).toBe(requests.length);
   const names = items.filter((i) => i.record?.kind === "dataset").map((i) => `${i.entry.project} ${JSON.stringify(i.record?.body["name"])}`);
   expect(new Set(names).size).toBe(names.length);
+}
+
+/** At any time, a crash included: what is published exists record by record. */
+async function assertMaterialised({ inner }: Life): Promise<void> {
+  const head = await inner.get("head", HEAD_CHECKPOINT);
+  const size = head === null ? 0 : parseCheckpoint(parseNote(head.body).text).size;
+  const records = inner.keys("ledger").filter((k) => k.startsWith("records/")).length;
+  expect(records, "records below the published size").toBeGreaterThanOrEqual(size);
 }
 
 async function assertPublished({ inner }: Life, items: readonly ValidItem[], tree: HashStore): Promise<void> {
