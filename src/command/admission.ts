@@ -24,6 +24,8 @@ export interface Admission {
   readonly project: RecordId;
   readonly requestId: string;
   readonly nowMs: number;
+  /** The approval request that is being carried out: its votes count in decisions. */
+  readonly approvalRequest?: RecordId;
 }
 
 /** What is to be written, and which of it answers the request. */

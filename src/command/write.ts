@@ -104,8 +104,11 @@ export function respond<T>(written: Written<T>): WriteResponse {
   const also = plan.drafts
     .flatMap((_, i) => (named.has(i) ? [] : [written.resource(i)]))
     .filter((r) => r !== undefined);
+  // What a revision is asked for is the entity, as it is after it.
+  const revises = plan.drafts[plan.primary ?? -1]?.links.find((l) => l.rel === "revises")?.to;
+  const shown = revises === undefined || written.ids.length === 0 ? main : (parseRecordId(revises) ?? main);
   return create(WriteResponseSchema, {
-    resource: written.resource(main),
+    resource: written.resource(shown),
     receipt: written.receipt(main ?? plan.decision ?? plan.approvalRequest),
     decision: written.resource(plan.decision),
     approvalRequest: written.resource(plan.approvalRequest),
@@ -136,6 +139,10 @@ export async function perform<T>(
     throw error;
   }
 }
+
+/** Whether an error says that nothing was written, and nothing will be. */
+export const isRefusal = (error: unknown): boolean =>
+  error instanceof Fault && error.reason !== "WRITER_LOST" && error.reason !== "DEADLINE_EXCEEDED";
 
 function requestIdOf(text: string, random: Random): string {
   if (text === "") return `made:${formatHex(random.bytes(16))}`;
