@@ -5,6 +5,7 @@
  * indexes that differ are bisected by it.
  */
 import { canonicalize } from "../record/canonical.ts";
+import type { JsonObject } from "../record/json.ts";
 import { sha256 } from "../merkle/hash.ts";
 import { utf8 } from "../std/bytes.ts";
 import type { Op } from "./folding.ts";
@@ -16,6 +17,7 @@ export interface TextOp {
   readonly key: string;
   /** Canonical JSON; empty when the row is gone. */
   readonly text: string;
+  readonly value: JsonObject | null;
 }
 
 export const INITIAL_STATE: Uint8Array = sha256(utf8("datapilot/state/v1"));
@@ -28,7 +30,8 @@ const byKey = (a: TextOp, b: TextOp): number => {
 /** Operations in the order of the digest. */
 export function textOps(ops: readonly Op[]): TextOp[] {
   const out: TextOp[] = [];
-  for (const op of ops) out.push({ key: op.key, text: op.value === null ? "" : canonicalize(op.value), view: op.view });
+  for (const op of ops)
+    out.push({ key: op.key, text: op.value === null ? "" : canonicalize(op.value), value: op.value, view: op.view });
   return out.length > 1 ? out.sort(byKey) : out;
 }
 

@@ -69,14 +69,22 @@ export interface IndexedCommit {
   readonly time: string;
 }
 
-/** Links as numbers, for walks over many of them. */
+/** The links of 256 neighbours: those of the k-th are others[offsets[k] … offsets[k + 1]). */
+export interface LinkBlock {
+  readonly offsets: Uint32Array;
+  readonly others: Uint32Array;
+}
+
+/** Links as packed numbers, for walks over many of them. Valid until the next `apply`. */
 export interface Adjacency {
+  /** Sources from here on are not seen: where they are met in ascending order, the rest is above too. */
   readonly size: TreeSize;
-  /** Calls `visit` for each link of `i`, in no order that matters. */
-  out(i: number, visit: (target: number) => void): void;
-  in(i: number, visit: (source: number) => void): void;
-  /** Number of the project of entry `i`: equal for equal projects. */
-  project(i: number): number;
+  /** Targets of sources 256·block …, and the number of each source's project. */
+  outBlock(block: number): LinkBlock & { readonly projects: Uint32Array };
+  /** Sources of targets 256·block …, ascending for each; the newest links are in `recent`. */
+  inBlock(block: number): LinkBlock;
+  /** The newest sources of a target, ascending, each followed by the number of its relation. */
+  recent(target: number): readonly number[];
   projectId(project: number): RecordId;
 }
 

@@ -1,0 +1,305 @@
+/**
+ * Everything of an LMDB index that a transaction changes, read back from the tables when it is opened. Owns how an entry is taken
+ * in; the transaction itself is `lmdb-index.ts`.
+ */
+import { createHash } from "node:crypto";
+import { foldRecord } from "../../fold/fold.ts";
+import { INITIAL_STATE, nextStateOf, textOps } from "../../fold/state-digest.ts";
+import type { Rows, View, ViewReader, ViewRow } from "../../fold/view.ts";
+import { Frontier } from "../../merkle/frontier.ts";
+import type { ValidItem } from "../../record/chain.ts";
+import type { LedgerRecord } from "../../record/record.ts";
+import { assert, assertDefined } from "../../std/assert.ts";
+import { type Digest, digestOf, type LogIndex, type RecordId, type TreeSize } from "../../std/brand.ts";
+import { formatHex, parseHex } from "../../std/bytes.ts";
+import { Violation } from "../../std/violation.ts";
+import type { AppliedCommit, IndexedCommit, Watermark } from "../index.ts";
+import { Generations } from "./cache.ts";
+import { Entries } from "./entries.ts";
+import { hexDigestKey, u32Key } from "./keys.ts";
+import { Links } from "./links.ts";
+import { ANY_KIND, ANY_PROJECT, Lists } from "./lists.ts";
+import { Names } from "./names.ts";
+import { Nodes } from "./nodes.ts";
+import { RowStore } from "./rows.ts";
+import type { Tables, WriteSet } from "./tables.ts";
+
+const WATERMARK = Buffer.from("watermark");
+const CACHED_IDS = 65_536;
+const CACHED_RECORDS = 2_048;
+/** Kind of an entry whose record is not here. */
+const ABSENT = "";
+export const FLAG_PRESENT = 1;
+
+const EMPTY_HASH = createHash("sha256").digest("hex") as Digest;
+const START: Watermark = {
+  commitHash: EMPTY_HASH,
+  materialised: 0 as TreeSize,
+  n: 0,
+  published: 0 as TreeSize,
+  root: EMPTY_HASH,
+  size: 0 as TreeSize,
+  state: formatHex(INITIAL_STATE) as Digest,
+};
+
+type StoredCommit = Omit<IndexedCommit, "n">;
+
+export class IndexState {
+  readonly tables: Tables;
+  readonly kinds: Names;
+  readonly rels: Names;
+  readonly entries: Entries;
+  readonly nodes: Nodes;
+  readonly links: Links;
+  readonly lists: Lists;
+  readonly rows: RowStore;
+  readonly #frontier: Frontier;
+  #state: Uint8Array;
+  #watermark: Watermark;
+  /** Index of a project's creation, by its digest. */
+  readonly projects = new Map<Digest, number>();
+  readonly #ids = new Generations<RecordId, number>(CACHED_IDS);
+  readonly #records = new Generations<number, LedgerRecord>(CACHED_RECORDS);
+  readonly #commits: { readonly n: number; readonly stored: StoredCommit; readonly bytes: Uint8Array | undefined }[] =
+    [];
+  readonly #newProjects: { readonly index: number; readonly digest: Digest }[] = [];
+  /** Entries that are not written yet. */
+  readonly #newIds = new Map<RecordId, number>();
+  readonly #newBytes = new Map<number, Uint8Array>();
+  readonly #newDigests = new Map<string, { readonly key: Buffer; readonly indexes: number[] }>();
+
+  constructor(tables: Tables) {
+    this.tables = tables;
+    const stored = tables.get("meta", WATERMARK);
+    this.#watermark = stored === undefined ? START : (JSON.parse(stored.toString()) as Watermark);
+    const { size, state } = this.#watermark;
+    this.kinds = new Names(tables, "kinds");
+    this.rels = new Names(tables, "rels");
+    this.entries = new Entries(tables, size);
+    this.nodes = new Nodes(tables, size);
+    this.links = new Links(tables, size);
+    this.lists = new Lists(tables);
+    this.rows = new RowStore(tables);
+    this.#frontier = Frontier.from(size, this.nodes.frontier());
+    this.#state = assertDefined(parseHex(state), "a stored digest is hex");
+    for (const { key, value } of tables.range("project", { start: u32Key(0) }))
+      this.projects.set(value.toString("hex") as Digest, key.readUInt32BE());
+  }
+
+  get watermark(): Watermark {
+    return this.#watermark;
+  }
+
+  frontier(): readonly Uint8Array[] {
+    return this.#frontier.hashes();
+  }
+
+  /** Index of a record, also of one that is not written yet. */
+  indexOf(id: RecordId): number | undefined {
+    const known = this.#newIds.get(id) ?? this.#ids.get(id);
+    if (known !== undefined) return known;
+    const hex = digestOf(id);
+    const stored = this.tables.get("digest", hexDigestKey(hex));
+    if (stored === undefined) return undefined;
+    for (let at = 0; at < stored.length; at += 4) {
+      const index = stored.readUInt32LE(at);
+      if (this.entries.hex(index) !== hex) continue;
+      this.#ids.set(id, index);
+      return index;
+    }
+    return undefined;
+  }
+
+  bytes(index: number): Uint8Array | undefined {
+    return this.#newBytes.get(index) ?? this.tables.get("record", u32Key(index));
+  }
+
+  record(index: number): LedgerRecord | undefined {
+    const cached = this.#records.get(index);
+    if (cached !== undefined) return cached;
+    const bytes = this.bytes(index);
+    if (bytes === undefined) return undefined;
+    const record = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString()) as LedgerRecord;
+    this.#records.set(index, record);
+    return record;
+  }
+
+  add(commit: AppliedCommit): void {
+    const before = this.#watermark;
+    assert(
+      commit.header.first === before.size && commit.n >= before.n,
+      `commit ${commit.n} does not follow the watermark (${before.n})`,
+    );
+    for (const item of commit.items) this.#addItem(item, commit.n);
+    const size = (before.size + commit.items.length) as TreeSize;
+    const state = formatHex(this.#state) as Digest;
+    const root = formatHex(this.#frontier.root()) as Digest;
+    if (root !== commit.header.root)
+      throw new Violation(
+        "commit.root",
+        `commit ${commit.n} leads to root ${root}, its header says ${commit.header.root}`,
+      );
+    this.#watermark = { ...before, commitHash: commit.hash, n: commit.n + 1, root, size, state };
+    const stored: StoredCommit = {
+      first: before.size as number as LogIndex,
+      hash: commit.hash,
+      size,
+      state,
+      time: commit.header.time,
+    };
+    this.#commits.push({ bytes: commit.bytes, n: commit.n, stored });
+  }
+
+  #addItem(item: ValidItem, commit: number): void {
+    const { entry, record, recordBytes } = item;
+    const index = this.#frontier.size;
+    assert(item.index === index, "entries follow each other");
+    const id = entry.record;
+    const hex = digestOf(id);
+    const key = hexDigestKey(hex);
+    this.#addDigest(id, hex, key, index);
+
+    const ops = textOps(foldRecord(this.#foldReader(index as TreeSize), item));
+    for (const op of ops) this.rows.change(index as LogIndex, op);
+    this.#state = nextStateOf(this.#state, index, ops);
+
+    const project = this.#projectIndex(entry.project, index, entry.seq);
+    const kind = this.kinds.intern(record?.kind ?? ABSENT);
+    this.entries.append(hex, entry.prev, { commit, kind, project, seq: entry.seq });
+    this.nodes.append(item.leaf);
+    this.#frontier.append(item.leaf);
+    const targets: number[] = [];
+    const rels: number[] = [];
+    for (const link of record?.links ?? []) {
+      const target = link.to === id ? undefined : this.indexOf(link.to);
+      // A link to what is not in the log is a finding of whoever checks the log, not of its index.
+      if (target === undefined || target >= index) continue;
+      targets.push(target);
+      rels.push(this.rels.intern(link.rel));
+    }
+    this.links.append(project, targets, rels);
+    this.lists.append(project, ANY_KIND, index);
+    this.lists.append(project, kind, index);
+    this.lists.append(ANY_PROJECT, kind, index);
+    this.#newIds.set(id, index);
+    if (recordBytes !== null) this.#newBytes.set(index, recordBytes);
+  }
+
+  #addDigest(id: RecordId, hex: Digest, key: Buffer, index: number): void {
+    const name = hex.slice(0, 2 * key.length);
+    const fresh = this.#newDigests.get(name);
+    const stored = fresh === undefined ? this.tables.get("digest", key) : undefined;
+    const indexes =
+      fresh?.indexes ??
+      (stored === undefined ? [] : Array.from({ length: stored.length / 4 }, (_, k) => stored.readUInt32LE(4 * k)));
+    for (const other of indexes)
+      if (this.entries.hex(other) === hex) throw new Violation("entry.duplicate", `${id} is an entry already`);
+    indexes.push(index);
+    if (fresh === undefined) this.#newDigests.set(name, { indexes, key });
+  }
+
+  #projectIndex(project: Digest, index: number, seq: number): number {
+    if (seq === 0) {
+      this.projects.set(project, index);
+      this.#newProjects.push({ digest: project, index });
+      return index;
+    }
+    return assertDefined(this.projects.get(project), "a project begins with its creation");
+  }
+
+  #foldReader(size: TreeSize): ViewReader {
+    const { rows, links, entries } = this;
+    const find = (id: RecordId): { readonly index: LogIndex; readonly record: LedgerRecord } | undefined => {
+      const index = this.indexOf(id);
+      const record = index === undefined ? undefined : this.record(index);
+      return index === undefined || record === undefined ? undefined : { index: index as LogIndex, record };
+    };
+    const indexOf = (id: RecordId): number | undefined => this.indexOf(id);
+    const relName = (rel: number): string => this.rels.name(rel);
+    return {
+      *dependents(id) {
+        const index = indexOf(id);
+        if (index === undefined) return;
+        for (const { source, rel } of linksTo(links, index, size)) yield { id: entries.id(source), rel: relName(rel) };
+      },
+      get: <V extends View>(view: V, key: string): ViewRow<V> | undefined => rows.get<V>(view, key, size),
+      record: find,
+      size,
+    } satisfies ViewReader & {
+      get<V extends View>(view: V, key: string): { value: Rows[V]; changedAt: LogIndex } | undefined;
+    };
+  }
+
+  setWatermark(change: Partial<Watermark>): void {
+    this.#watermark = { ...this.#watermark, ...change };
+  }
+
+  collect(set: WriteSet): void {
+    for (const [index, bytes] of this.#newBytes) set.put("record", u32Key(index), bytes);
+    for (const { key, indexes } of this.#newDigests.values()) {
+      const value = Buffer.allocUnsafe(4 * indexes.length);
+      for (const [k, index] of indexes.entries()) value.writeUInt32LE(index, 4 * k);
+      set.put("digest", key, value);
+    }
+    for (const { index, digest } of this.#newProjects) set.put("project", u32Key(index), Buffer.from(digest, "hex"));
+    for (const { n, stored, bytes } of this.#commits) {
+      set.put("commit", u32Key(n), Buffer.from(JSON.stringify(stored)));
+      if (bytes !== undefined) set.put("tail", u32Key(n), bytes);
+    }
+    this.entries.collect(set);
+    this.nodes.collect(set);
+    this.links.collect(set);
+    this.lists.collect(set);
+    this.rows.collect(set);
+    this.kinds.collect(set);
+    this.rels.collect(set);
+    this.collectWatermark(set);
+  }
+
+  collectWatermark(set: WriteSet): void {
+    set.put("meta", WATERMARK, Buffer.from(JSON.stringify(this.#watermark)));
+  }
+
+  /** After the transaction. */
+  settle(): void {
+    for (const [id, index] of this.#newIds) this.#ids.set(id, index);
+    this.#newIds.clear();
+    this.#newBytes.clear();
+    this.#newDigests.clear();
+    this.#newProjects.length = 0;
+    this.#commits.length = 0;
+    this.entries.settle();
+    this.nodes.settle();
+    this.links.settle();
+    this.lists.settle();
+    this.rows.settle();
+  }
+
+  commit(n: number): IndexedCommit | undefined {
+    const stored = this.tables.get("commit", u32Key(n));
+    return stored === undefined ? undefined : { ...(JSON.parse(stored.toString()) as StoredCommit), n };
+  }
+}
+
+/** Links to an entry from those below `size`, ascending by source. */
+export function linksTo(
+  links: Links,
+  target: number,
+  size: number,
+): { readonly source: number; readonly rel: number }[] {
+  const found: { readonly source: number; readonly rel: number }[] = [];
+  const block = links.inBlock(Math.floor(target / 256));
+  const k = target % 256;
+  for (let at = block.offsets[k] ?? 0; at < (block.offsets[k + 1] ?? 0); at++) {
+    const source = block.others[at] ?? 0;
+    if (source >= size) return found;
+    found.push({ rel: block.rels[at] ?? 0, source });
+  }
+  const recent = links.recent(target);
+  for (let i = 0; i < recent.length; i += 2) {
+    const source = recent[i] ?? 0;
+    if (source >= size) return found;
+    found.push({ rel: recent[i + 1] ?? 0, source });
+  }
+  return found;
+}
