@@ -21,7 +21,9 @@ import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
 import type { Digest } from "../../src/std/brand.ts";
 import { utf8 } from "../../src/std/bytes.ts";
+import { Disk } from "../../src/store/fs/disk.ts";
 import { createFileStore, type FileStore } from "../../src/store/fs/file-store.ts";
+import { KeyLocks } from "../../src/store/fs/key-lock.ts";
 import { artifactKey, commitKey, LEADER, parseCommitKey, recordKey } from "../../src/store/keys.ts";
 import { collect, describeObjectStore } from "../contract/object-store.ts";
 import { bodyOf, machineClock, machineRandom } from "./machine.ts";
@@ -139,6 +141,31 @@ describe("the file store", () => {
     unlinkSync(lock);
     await waiting;
     expect((await second.get("head", LEADER))?.body).toEqual(utf8("late"));
+  });
+
+  it("breaks no lock of a living successor when eight break that of one dead process", async () => {
+    const root = freshRoot();
+    const locks = await Promise.all(
+      Array.from({ length: 8 }, async () => {
+        const disk = new Disk({ root, minimumFreeBytes: 0, clock: machineClock, random: machineRandom });
+        await disk.start([]);
+        return new KeyLocks(disk, machineClock);
+      }),
+    );
+    for (const depth of [0, 1]) {
+      const dead = JSON.stringify({ name: "f".repeat(32), pid: 1, start: "1", boot: "another boot", pidSpace: "" });
+      // The second time the breaker died as well.
+      for (const file of ["lock-x", `lock-x-${"f".repeat(32)}`].slice(0, depth + 1))
+        writeFileSync(join(root, "tmp", file), dead);
+      let inside = 0;
+      const work = async (): Promise<void> => {
+        expect(++inside).toBe(1);
+        await machineClock.sleep(5);
+        inside--;
+      };
+      await Promise.all(locks.map((l) => l.hold("x", undefined, work)));
+      expect(unowned(root)).toEqual([]);
+    }
   });
 
   it("sweeps what the dead left under tmp, and nothing of the living", async () => {
