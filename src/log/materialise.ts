@@ -24,6 +24,7 @@ const BACKLOG_RECORDS = 20_000;
 const BACKLOG_MS = 60_000;
 const RETRY_AFTER_MS = 1_000;
 const CHUNK = 1_024;
+const FAR_BEHIND = 4_096;
 
 /** Additive increase, multiplicative decrease of the writes in flight, on the median time of one. */
 export class Window {
@@ -136,7 +137,7 @@ export class Materialiser {
     const inFlight = new Set<Promise<void>>();
     let failure: unknown;
     for (let i = from; i < to && failure === undefined; i++) {
-      while (inFlight.size >= this.#window.size) await Promise.race(inFlight);
+      while (inFlight.size >= this.#width()) await Promise.race(inFlight);
       const task: Promise<void> = this.#one(reader, i)
         .catch((error: unknown) => {
           failure ??= error;
@@ -146,6 +147,11 @@ export class Materialiser {
     }
     await Promise.all(inFlight);
     if (failure !== undefined) throw failure as Error;
+  }
+
+  /** Far behind, the time that one write takes matters less than how many are done. */
+  #width(): number {
+    return this.#options.index.watermark.size - this.size > FAR_BEHIND ? Window.MAX : this.#window.size;
   }
 
   async #one(reader: IndexReader, i: number): Promise<void> {

@@ -208,7 +208,8 @@ function checkedAgainstNotes(options: RecoveryOptions, applied: Applied, read: N
 
 /** Only publication adds the ML-DSA-44 line: a note of an acknowledgement, put in its place, does not pass. */
 function isPublished({ verifier }: RecoveryOptions, { chain }: Applied, note: Uint8Array): boolean {
-  return openCheckpoint(note, chain.keys.ever("KEY_ROLE_LOG_PQ"), verifier).signedBy.length > 0;
+  const keys = [...chain.keys.ever("KEY_ROLE_LOG"), ...chain.keys.ever("KEY_ROLE_LOG_PQ")];
+  return openCheckpoint(note, keys, verifier).signedBy.some((key) => key.algorithm === 6);
 }
 
 /** The largest tree among notes that a log key of this ledger signed; others are torn or foreign and say nothing. */
