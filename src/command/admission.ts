@@ -104,6 +104,12 @@ export function checkEtag(a: Admission, id: RecordId, etag: string): RecordId {
   });
 }
 
+/** A plan that writes a revision of the entity `id`, when the caller knows its newest. */
+export function revised(a: Admission, id: RecordId, etag: string, revision: Draft): Plan {
+  checkEtag(a, id, etag);
+  return created(revision);
+}
+
 /** Kinds that records of another project may link to. */
 const SHARED: ReadonlySet<string> = new Set(["dataset.version", "schema", "environment.lock", "model.version"]);
 

@@ -3,7 +3,7 @@ import type { UpdateProjectRequest } from "../../gen/ts/animus/datapilot/v1/acce
 import type { WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import type { Caller } from "../identity/caller.ts";
 import { bodyOf, checkProjectName } from "./body.ts";
-import { checkEtag, created, draft, link } from "./admission.ts";
+import { draft, link, revised } from "./admission.ts";
 import type { Deps } from "./context.ts";
 import { withOwner } from "./owner.ts";
 import { specOf, write } from "./write.ts";
@@ -23,8 +23,7 @@ export const updateProject = (
     (a) => {
       const body = withOwner(a, bodyOf("project", request.project));
       checkProjectName(project);
-      checkEtag(a, a.project, request.etag);
-      return created(draft(a, "project", body, link("revises", a.project)));
+      return revised(a, a.project, request.etag, draft(a, "project", body, link("revises", a.project)));
     },
     signal,
   );
