@@ -124,7 +124,8 @@ function parseHeader(line: Uint8Array): CommitHeader {
 
 /** A commit object before its header is believed: the parts between the first two empty lines, and the payload. */
 export interface CommitParts {
-  readonly origin: string;
+  /** The first line; undefined when it is not `<origin>/commit`. */
+  readonly origin: string | undefined;
   readonly headerLine: Uint8Array;
   /** What the signature is over. */
   readonly text: Uint8Array;
@@ -142,11 +143,10 @@ export function splitCommit(bytes: Uint8Array): CommitParts | undefined {
   const third = second < 0 ? -1 : bytes.subarray(0, second + 2 + MAX_LINE_BYTES).indexOf(LF, second + 2);
   if (third < 0 || bytes[second + 1] !== LF) return undefined;
   const name = parseUtf8(bytes.subarray(0, first));
-  if (name === undefined || !name.endsWith(SUFFIX)) return undefined;
   const line = bytes[third + 1] === LF ? parseUtf8(bytes.subarray(second + 2, third)) : undefined;
   return {
     headerLine: bytes.subarray(first + 1, second),
-    origin: name.slice(0, -SUFFIX.length),
+    origin: name?.endsWith(SUFFIX) ? name.slice(0, -SUFFIX.length) : undefined,
     payload: bytes.subarray(third + 2),
     signature: line === undefined ? undefined : parseSignatureLine(line),
     text: bytes.subarray(0, second + 1),
@@ -169,7 +169,7 @@ export function hasUnknownVersion(line: Uint8Array): boolean {
  */
 export function parseCommit(bytes: Uint8Array): ParsedCommit {
   const parts = splitCommit(bytes);
-  if (parts === undefined)
+  if (parts?.origin === undefined)
     throw new Violation(
       "commit.header",
       "the object does not begin with `<origin>/commit`, a header line, an empty line and a signature line",

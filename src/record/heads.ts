@@ -16,31 +16,27 @@ export const headLeaf = (project: string, count: number, last: string): Uint8Arr
   utf8(`datapilot-head/v1\n${project}\n${count}\n${last}\n`);
 
 function headsTree(heads: Heads): { projects: Digest[]; tree: HashStore } {
-  const projects = [...heads.keys()].toSorted();
+  const sorted = [...heads].toSorted(([a], [b]) => (a < b ? -1 : 1));
   const tree = new HashStore();
-  for (const project of projects) {
-    const head = heads.get(project);
-    if (head !== undefined) tree.append(leafHash(headLeaf(project, head.count, head.last)));
-  }
-  return { projects, tree };
+  for (const [project, head] of sorted) tree.append(leafHash(headLeaf(project, head.count, head.last)));
+  return { projects: sorted.map(([project]) => project), tree };
 }
 
+/** Root over one leaf per project, sorted by project. */
 export const headsRoot = (heads: Heads): Uint8Array => headsTree(heads).tree.root();
 
 export interface HeadProof extends Head {
   readonly project: Digest;
+  /** Place of the project among all, and the inclusion proof from there. */
   readonly index: number;
   readonly hashes: readonly Uint8Array[];
 }
 
-/** Proofs of the heads of some projects, in their order. */
-export function headProofs(heads: Heads, wanted: readonly Digest[]): HeadProof[] {
+/** Proves a project's head; undefined for a project that has none. */
+export function headProof(heads: Heads, project: Digest): HeadProof | undefined {
+  const head = heads.get(project);
+  if (head === undefined) return undefined;
   const { projects, tree } = headsTree(heads);
-  return wanted.flatMap((project) => {
-    const head = heads.get(project);
-    const index = projects.indexOf(project);
-    return head === undefined
-      ? []
-      : [{ ...head, hashes: inclusionProof(index, projects.length, tree.read), index, project }];
-  });
+  const index = projects.indexOf(project);
+  return { ...head, hashes: inclusionProof(index, projects.length, tree.read), index, project };
 }

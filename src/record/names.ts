@@ -27,7 +27,7 @@ export type Ref =
 const VERSION = /^v?([1-9][0-9]{0,8})$/;
 
 /**
- * Parses `sha256:…`, `projects/fraud`, `projects/fraud/datasets/transactions[/versions/7]`, `fraud/transactions[@v7|@alias]` and
+ * Parses `sha256:…`, `projects/fraud`, `projects/fraud/runs/sha256:…`, `projects/fraud/datasets/transactions[/versions/7]`, `fraud/transactions[@v7|@alias]` and
  * `transactions[@v7|@alias]`; undefined for anything else.
  */
 export function parseRef(text: string): Ref | undefined {
@@ -37,6 +37,10 @@ export function parseRef(text: string): Ref | undefined {
     const [, project = "", collection, name = "", versions, number = "", ...rest] = text.split("/");
     if (parseProjectName(project) === undefined || rest.length > 0) return undefined;
     if (collection === undefined) return { project, type: "project" };
+    const named = parseRecordId(name);
+    // What has no name, such as a run, goes by its id.
+    if (parseName(collection) !== undefined && named !== undefined && versions === undefined)
+      return { id: named, type: "id" };
     if (parseName(collection) === undefined || parseName(name) === undefined) return undefined;
     if (versions === undefined)
       return { alias: undefined, collection, name, project, type: "named", version: undefined };
