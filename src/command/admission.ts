@@ -35,8 +35,9 @@ export interface Plan<T = undefined> {
   /** Position of the resource that was asked for; absent when the request is refused, waits, or is answered by `existing`. */
   readonly primary?: number;
   readonly existing?: Existing;
-  readonly decision?: number;
-  readonly approvalRequest?: number;
+  /** Positions of drafts, or records that are there. */
+  readonly decision?: number | RecordId;
+  readonly approvalRequest?: number | RecordId;
   readonly value?: T;
 }
 

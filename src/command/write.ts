@@ -100,7 +100,7 @@ export async function write<T>(
 export function respond<T>(written: Written<T>): WriteResponse {
   const { plan } = written;
   const main = plan.primary ?? plan.existing?.id;
-  const named = new Set([plan.primary, plan.decision, plan.approvalRequest]);
+  const named = new Set<number | RecordId | undefined>([plan.primary, plan.decision, plan.approvalRequest]);
   const also = plan.drafts
     .flatMap((_, i) => (named.has(i) ? [] : [written.resource(i)]))
     .filter((r) => r !== undefined);

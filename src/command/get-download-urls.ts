@@ -1,0 +1,112 @@
+/** Where artifacts' bytes are to be had. That they were asked for is recorded before the addresses are given. */
+import { create } from "@bufbuild/protobuf";
+import { AccessAction, AccessSchema } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
+import {
+  type BatchGetDownloadUrlsRequest,
+  type BatchGetDownloadUrlsResponse,
+  BatchGetDownloadUrlsResponseSchema,
+} from "../../gen/ts/animus/datapilot/v1/artifact_pb.ts";
+import { notFound } from "../identity/authorise.ts";
+import type { Caller } from "../identity/caller.ts";
+import { assertDefined } from "../std/assert.ts";
+import { type Digest, parseRecordId, type RecordId } from "../std/brand.ts";
+import { Fault } from "../std/faults.ts";
+import { formatTime } from "../std/ports.ts";
+import { type Admission, created, draft, link, type Plan, resolve } from "./admission.ts";
+import { artifactOf } from "./artifacts.ts";
+import { bodyOf, invalid } from "./body.ts";
+import type { Deps } from "./context.ts";
+import { blobKey } from "./create-artifact.ts";
+import { decideWhereBound } from "./decide.ts";
+import { checkCount, MAX_BATCH } from "./limits.ts";
+import { perform, specOf } from "./write.ts";
+
+interface Asked {
+  readonly project: RecordId;
+  readonly artifacts: readonly RecordId[];
+}
+
+export async function batchGetDownloadUrls(
+  deps: Deps,
+  caller: Caller,
+  request: BatchGetDownloadUrlsRequest,
+  signal?: AbortSignal,
+): Promise<BatchGetDownloadUrlsResponse> {
+  const put = async (value: string | undefined): Promise<string | undefined> =>
+    value === undefined || value === "" ? undefined : await deps.personal.put(value, signal);
+  const from = { address: await put(caller.address), agent: await put(caller.agent) };
+  const { project, requestId, artifacts } = request;
+  const done = await perform(
+    deps,
+    caller,
+    specOf({ project, requestId, validateOnly: false }, "artifact.read", {
+      // A repeat may come from another machine.
+      secrets: ["address", "agent"],
+      whenArchived: true,
+      lane: "control",
+    }),
+    (a) => plan(a, artifacts, from),
+    signal,
+  );
+  const { value } = done.plan;
+  if (value === undefined) {
+    throw new Fault("POLICY_DENIED", "a policy refuses the download: see the decision", {
+      metadata: { decision: String(done.ids[0]) },
+    });
+  }
+  const receipt = done.receipt(done.plan.primary);
+  return create(BatchGetDownloadUrlsResponseSchema, {
+    urls: value.artifacts.map((id) => urlOf(deps, value.project, id)),
+    ...(receipt === undefined ? {} : { receipt }),
+  });
+}
+
+interface Client {
+  readonly address: string | undefined;
+  readonly agent: string | undefined;
+}
+
+function plan(a: Admission, texts: readonly string[], { address, agent }: Client): Plan<Asked> {
+  if (texts.length === 0) throw invalid("artifacts", "is empty");
+  checkCount("artifacts", texts.length, MAX_BATCH);
+  const artifacts = texts.map((text) => findArtifact(a, text));
+  const subjects = [...new Set(artifacts)];
+  const decided = decideWhereBound(a, { target: "artifact.download", subjects });
+  if (decided !== undefined && decided.outcome !== "ALLOW") return { drafts: [decided.decision], decision: 0 };
+  const body = bodyOf(
+    "access",
+    create(AccessSchema, {
+      action: AccessAction.DOWNLOAD,
+      rpc: a.caller.rpc,
+      permission: "artifact.read",
+      count: 1,
+      ...(address === undefined ? {} : { address }),
+      ...(agent === undefined ? {} : { agent }),
+    }),
+  );
+  const access = draft(a, "access", body, link("subject", ...subjects));
+  const { drafts, primary } = created(access, ...(decided === undefined ? [] : [decided.decision]));
+  return { drafts, primary: primary ?? 0, value: { project: a.project, artifacts } };
+}
+
+/** By the record's id, or by the content's digest, which has the same form. */
+function findArtifact(a: Admission, text: string): RecordId {
+  const id = parseRecordId(text);
+  const found = id !== undefined && a.reader.record(id) === undefined ? artifactOf(a, text) : undefined;
+  if (found !== undefined) return found;
+  if (id !== undefined && a.reader.record(id) === undefined) throw notFound(text);
+  return resolve(a, text, ["artifact"], "artifacts");
+}
+
+function urlOf(deps: Deps, project: RecordId, id: RecordId) {
+  using reader = deps.log.index.reader();
+  const { body } = assertDefined(reader.record(id), "an admitted artifact is there").record;
+  const digest = String(body["digest"]);
+  const sizeBytes = Number(body["size_bytes"] ?? 0);
+  const { url, expiresMs } = deps.uploads.get({
+    key: blobKey(project, digest),
+    sha256: digest.slice(7) as Digest,
+    sizeBytes,
+  });
+  return { artifact: id, digest, sizeBytes, downloadUrl: url, expiresAt: formatTime(expiresMs) };
+}
