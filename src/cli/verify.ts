@@ -7,8 +7,7 @@ import type { SignatureVerifier } from "../note/signatures.ts";
 import { parseTrustPolicy } from "../note/trust-policy.ts";
 import { type Digest, digestOf, parseEitherId, type RecordId } from "../std/brand.ts";
 import { Violation } from "../std/violation.ts";
-import type { ObjectStore } from "../store/object-store.ts";
-import { type BucketReport, verifyBucket } from "../verify/bucket.ts";
+import { type BucketReader, type BucketReport, verifyBucket } from "../verify/bucket.ts";
 import { openWitnessed, type Trust } from "../verify/checkpoint.ts";
 import { DEFAULT_LIMITS, type Limits } from "../verify/limits.ts";
 import { type PackReport, verifyPack } from "../verify/pack.ts";
@@ -21,7 +20,7 @@ export interface VerifyPorts {
   /** Native signatures with the strict rules. */
   readonly verifier: SignatureVerifier;
   /** Opens a copy of the buckets for reading. */
-  openBucket(directory: string): Promise<ObjectStore>;
+  openBucket(directory: string): Promise<BucketReader>;
   now(): number;
 }
 

@@ -18,6 +18,9 @@ import { parseTime } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
 import { checkpointKey, commitKey, HEAD_CHECKPOINT, parseKey, recordKey } from "../store/keys.ts";
 import type { ObjectInfo, ObjectStore } from "../store/object-store.ts";
+
+/** What verification asks of a store. */
+export type BucketReader = Pick<ObjectStore, "get" | "head" | "list" | "lock">;
 import { openWitnessed, type Trust, type Witnessed } from "./checkpoint.ts";
 import { type CheckpointReport, describeCheckpoint, splitViewNote } from "./pack.ts";
 import { type Check, Stage } from "./report.ts";
@@ -55,7 +58,7 @@ const ABSENCE = new Set(["commit.gap", "record.missing", "tile.missing"]);
 const BEHIND = new Set(["checkpoint.ahead", "tile.ahead"]);
 
 interface State {
-  readonly store: ObjectStore;
+  readonly store: BucketReader;
   readonly trust: Trust;
   readonly options: BucketOptions;
   readonly stages: Readonly<Record<"commits" | "records" | "tiles" | "checkpoints" | "seals" | "kept", Stage>>;
@@ -80,7 +83,7 @@ async function each<T>(
   await Promise.all(running);
 }
 
-async function listed(store: ObjectStore, prefix: string): Promise<ObjectInfo[]> {
+async function listed(store: BucketReader, prefix: string): Promise<ObjectInfo[]> {
   const all: ObjectInfo[] = [];
   for await (const info of store.list("ledger", prefix)) all.push(info);
   return all;
@@ -317,7 +320,7 @@ async function walkTiles(state: State, published: number): Promise<void> {
   });
 }
 
-export async function verifyBucket(store: ObjectStore, trust: Trust, options: BucketOptions): Promise<BucketReport> {
+export async function verifyBucket(store: BucketReader, trust: Trust, options: BucketOptions): Promise<BucketReport> {
   const stages = {
     checkpoints: new Stage("checkpoints"),
     commits: new Stage("commits"),

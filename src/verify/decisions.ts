@@ -125,7 +125,7 @@ function targetOf({ record }: Held, pack: Pack): string | undefined {
   if (record.kind === "run.start") return "run.start";
   if (record.kind === "alias") return "alias.set";
   const subject = pack.get(linkOf(record, "subject"));
-  switch (subject?.record.kind) {
+  switch (subject?.record.kind ?? "") {
     case "dataset.version":
     case "environment.lock":
     case "model.version":

@@ -1,0 +1,103 @@
+/**
+ * A ledger's home on one host: the three buckets of the embedded store, and beside them what is not data: index, keys, and
+ * what outsiders are given to trust.
+ */
+import { createHash, randomBytes } from "node:crypto";
+import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseCommit } from "../record/commit.ts";
+import { setSha256 } from "../merkle/hash.ts";
+import { Fault } from "../std/faults.ts";
+import type { Clock, Random } from "../std/ports.ts";
+import { commitKey } from "../store/keys.ts";
+import type { ObjectStore } from "../store/object-store.ts";
+
+export interface Home {
+  readonly root: string;
+  readonly index: string;
+  readonly keys: string;
+  readonly trust: string;
+  readonly lastSigned: string;
+  readonly uploadSecret: string;
+}
+
+export const homeOf = (root: string): Home => ({
+  index: join(root, "index"),
+  keys: join(root, "keys"),
+  lastSigned: join(root, "keys", "last-signed"),
+  root,
+  trust: join(root, "trust"),
+  uploadSecret: join(root, "keys", "upload.secret"),
+});
+
+export const systemClock: Clock = {
+  monotonic: () => performance.now(),
+  now: () => Date.now(),
+  sleep: (ms, signal) => sleep(ms, undefined, signal === undefined ? {} : { signal }),
+};
+
+export const systemRandom: Random = { bytes: (length) => new Uint8Array(randomBytes(length)) };
+
+/** The platform's SHA-256 is several times as fast as the pure one. */
+export const useNativeSha256 = (): void => setSha256((data) => createHash("sha256").update(data).digest());
+
+/** Makes the folders of a new home; refuses one that holds something. */
+export async function createHome(root: string): Promise<Home> {
+  await mkdir(root, { mode: 0o750, recursive: true });
+  const found = await readdir(root);
+  if (found.length > 0) throw new Fault("REQUEST_INVALID", `${root} is not empty (it holds ${found.slice(0, 3).join(", ")}). Give a new folder; a ledger is never made over something else.`);
+  const home = homeOf(root);
+  for (const folder of [home.index, home.trust]) await mkdir(folder, { mode: 0o750 });
+  await mkdir(home.keys, { mode: 0o700 });
+  await writeFile(home.uploadSecret, systemRandom.bytes(32), { mode: 0o600 });
+  return home;
+}
+
+/** The name of the log, from the first line of its genesis commit. */
+export async function originOf(store: ObjectStore, root: string): Promise<string> {
+  const genesis = await store.get("ledger", commitKey(0));
+  if (genesis === null) throw new Fault("REQUEST_INVALID", `${root} holds no ledger. Make one with: datapilot init --dir ${root}`);
+  return parseCommit(genesis.body).origin;
+}
+
+/** Writes a small file whole or not at all. */
+export async function writeWhole(path: string, body: string | Uint8Array): Promise<void> {
+  const partial = `${path}.partial`;
+  const handle = await open(partial, "w", 0o644);
+  await handle.writeFile(body);
+  await handle.sync();
+  await handle.close();
+  await rename(partial, path);
+}
+
+export const readUploadSecret = (home: Home): Promise<Uint8Array> => readFile(home.uploadSecret);
+
+/** Holds the home for this process; two servers of one home would fight over its index. */
+export async function holdHome(home: Home): Promise<AsyncDisposable> {
+  const path = join(home.index, "server.lock");
+  for (let attempt = 0; attempt < 2; attempt++) {
+    try {
+      const handle = await open(path, "wx", 0o600);
+      await handle.writeFile(String(process.pid));
+      await handle.close();
+      return { [Symbol.asyncDispose]: () => rm(path, { force: true }) };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      const pid = Number(await readFile(path, "utf8").catch(() => ""));
+      if (isRunning(pid)) throw new Fault("NOT_WRITER", `Process ${pid} serves ${home.root} already. Stop it first, or talk to it.`);
+      await rm(path, { force: true });
+    }
+  }
+  throw new Fault("NOT_WRITER", `${path} comes back whenever it is removed. Another process starts at the same time; wait for it.`);
+}
+
+function isRunning(pid: number): boolean {
+  if (!Number.isInteger(pid) || pid < 1 || pid === process.pid) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}

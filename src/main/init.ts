@@ -1,0 +1,54 @@
+/** `datapilot init`: a new ledger in a new home, with keys, baseline policies and one administrator, whose token is shown once. */
+import { formatHex } from "../std/bytes.ts";
+import { Fault } from "../std/faults.ts";
+import type { RecordId } from "../std/brand.ts";
+import { bootstrap } from "../command/bootstrap.ts";
+import { createPersonalStore } from "../command/personal.ts";
+import { initLedger } from "../log/init.ts";
+import { generateKeyFiles } from "../log/keys/key-files.ts";
+import { openLastSigned } from "../log/keys/last-signed-file.ts";
+import type { Logger } from "../log/ports.ts";
+import { createFileStore } from "../store/fs/file-store.ts";
+import { probeStore } from "../store/probes.ts";
+import { createHome, systemClock, systemRandom } from "./home.ts";
+import { assertProbes, openLedger } from "./ledger.ts";
+import { keepCheckpoint, trustOf, type TrustFiles, writeTrust } from "./trust.ts";
+
+export interface InitRequest {
+  readonly root: string;
+  /** Name before the random part of the origin. */
+  readonly origin: string;
+  readonly retentionDays: number;
+  readonly solo: boolean;
+  readonly admin: { readonly name: string; readonly displayName: string };
+  readonly logger: Logger;
+}
+
+export interface InitAnswer extends TrustFiles {
+  readonly origin: string;
+  readonly genesis: RecordId;
+  readonly token: string;
+}
+
+const ORIGIN_NAME = /^[A-Za-z0-9][A-Za-z0-9.-]{0,199}$/;
+
+export async function init(request: InitRequest): Promise<InitAnswer> {
+  const { logger, root, solo } = request;
+  if (!ORIGIN_NAME.test(request.origin)) throw new Fault("REQUEST_INVALID", `--origin takes a name of letters, digits, dots and hyphens, such as ledger.example.org, not ${JSON.stringify(request.origin)}.`);
+  const home = await createHome(root);
+  const origin = `${request.origin}/${formatHex(systemRandom.bytes(4))}`;
+  const keys = await generateKeyFiles(home.keys, origin);
+  const genesis = await (async () => {
+    await using lastSigned = await openLastSigned(home.lastSigned);
+    await using store = await createFileStore({ allowAdvisoryLock: true, clock: systemClock, random: systemRandom, root });
+    assertProbes((await probeStore(store, { random: systemRandom })).filter((p) => p.name !== "genesis"));
+    return (await initLedger({ clock: systemClock, keys, lastSigned, origin, random: systemRandom, retentionDays: request.retentionDays, solo, store })).genesis;
+  })();
+  await using ledger = await openLedger(home, { logger });
+  const { log, store } = ledger;
+  const token = await bootstrap({ admin: request.admin, log, personal: createPersonalStore(store, systemRandom), random: systemRandom, clock: systemClock, solo });
+  const files = trustOf(keys);
+  await writeTrust(home.trust, files, genesis);
+  await keepCheckpoint(home.trust, (await log.seal()).checkpoint);
+  return { ...files, genesis, origin, token };
+}

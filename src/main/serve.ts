@@ -1,0 +1,121 @@
+/**
+ * `datapilot server`: one ledger on two ports. Everything is put together here and taken apart in reverse: first no new work is
+ * taken, then what is in flight ends, then what was counted is recorded, then the log is sealed and closed.
+ */
+import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { createContextValues } from "@connectrpc/connect";
+import type { BlobUrls, Deps } from "../command/context.ts";
+import { Denials } from "../command/denials.ts";
+import { createPersonalStore } from "../command/personal.ts";
+import { listenGrpc } from "../api/grpc.ts";
+import { callerOf, type Edge } from "../api/guard.ts";
+import { listen, type Tls } from "../api/listen.ts";
+import { createMetrics } from "../api/metrics.ts";
+import { PEER } from "../api/peer.ts";
+import { createRoutes } from "../api/routes.ts";
+import { createServices, reflectionDescriptors } from "../api/services.ts";
+import { authorise } from "../identity/authorise.ts";
+import { ledgerOf } from "../identity/ledger.ts";
+import type { Logger } from "../log/ports.ts";
+import { createUploadSigner } from "../store/fs/upload.ts";
+import { type Home, readUploadSecret, systemClock, systemRandom } from "./home.ts";
+import { openLedger } from "./ledger.ts";
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface ServeOptions {
+  readonly home: Home;
+  readonly http: Address;
+  readonly grpc: Address;
+  /** Address under which clients reach the HTTP port; from the listener when absent. */
+  readonly publicUrl?: string;
+  readonly publicLog: boolean;
+  readonly tls?: Tls;
+  readonly logger: Logger;
+}
+
+export interface Serving extends AsyncDisposable {
+  readonly url: string;
+  readonly grpcAddress: string;
+}
+
+const MAX_MESSAGE_BYTES = 8 << 20;
+const MAX_TIMEOUT_MS = 24 * 3_600_000;
+const URL_LIFE_MS = 600_000;
+const UPLOAD_LOCK_DAYS = 7;
+const DAY_MS = 86_400_000;
+
+export async function serve(options: ServeOptions): Promise<Serving> {
+  const { home, logger, publicLog, tls } = options;
+  await using owned = new AsyncDisposableStack();
+  const ledger = owned.use(await openLedger(home, { logger }));
+  const { log, store } = ledger;
+  const signer = createUploadSigner(await readUploadSecret(home));
+  const personal = createPersonalStore(store, systemRandom);
+  const denials = owned.use(new Denials({ clock: systemClock, log, logger, personal, random: systemRandom }));
+  let url = options.publicUrl ?? "";
+  const deps: Deps = { clock: systemClock, denials, log, logger, personal, random: systemRandom, store, uploads: createBlobUrls(signer, () => url) };
+  const metrics = createMetrics(() => log.health());
+  const edge: Edge = { deps, metrics, publicLog };
+  const services = createServices(edge);
+  const rpc = connectNodeAdapter({
+    contextValues: (request) => createContextValues().set(PEER, request.socket.remoteAddress),
+    maxTimeoutMs: MAX_TIMEOUT_MS,
+    readMaxBytes: MAX_MESSAGE_BYTES,
+    routes: (router) => {
+      for (const { service, implementation } of services) router.service(service, implementation);
+    },
+  });
+  let serving = true;
+  const routes = createRoutes({
+    embedded: { files: store, now: () => systemClock.now(), retainUntil: () => systemClock.now() + UPLOAD_LOCK_DAYS * DAY_MS, signer },
+    log: { published: () => log.published(), tile: (path) => log.tiles.readTile(path) },
+    mayReadLog(headers, path) {
+      const caller = callerOf(edge, path, { get: (name) => headers[name]?.toString() ?? null }, undefined);
+      using reader = log.index.reader();
+      authorise(reader, caller, ledgerOf(reader), "log.read", systemClock.now());
+    },
+    metrics,
+    next: rpc,
+    publicLog,
+    ready: () => serving && log.health().writing,
+    store,
+  });
+  const http = owned.use(await listen(routes, { ...options.http, ...(tls === undefined ? {} : { tls }) }));
+  const grpc = owned.use(
+    await listenGrpc(services.map((s) => s.spec), {
+      ...options.grpc,
+      contextValues: (peer) => createContextValues().set(PEER, peer.address.replace(/:\d+$/, "")),
+      health: true,
+      maxTimeoutMs: MAX_TIMEOUT_MS,
+      readMaxBytes: MAX_MESSAGE_BYTES,
+      reflection: reflectionDescriptors(),
+      ...(tls === undefined ? {} : { tls }),
+    }),
+  );
+  if (url === "") url = `${tls === undefined ? "http" : "https"}://${hostOf(options.http.host)}:${http.port}`;
+  const kept = owned.move();
+  return {
+    async [Symbol.asyncDispose]() {
+      serving = false;
+      await kept.disposeAsync();
+    },
+    grpcAddress: `${hostOf(options.grpc.host)}:${grpc.port}`,
+    url,
+  };
+}
+
+/** An address that listens everywhere is reached at the loopback one from here. */
+const hostOf = (host: string): string => (host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "[::1]" : host.includes(":") ? `[${host}]` : host);
+
+function createBlobUrls(signer: ReturnType<typeof createUploadSigner>, base: () => string): BlobUrls {
+  const signed = (method: "PUT" | "GET", blob: { readonly key: string; readonly sha256: string; readonly sizeBytes: number }) => {
+    const expiresMs = systemClock.now() + URL_LIFE_MS;
+    const token = signer.sign({ expiresAtMs: expiresMs, key: blob.key, method, sha256: blob.sha256, sizeBytes: blob.sizeBytes });
+    return { expiresMs, headers: method === "PUT" ? [{ name: "content-length", value: String(blob.sizeBytes) }] : [], url: `${base()}/blob/${token}` };
+  };
+  return { get: (blob) => signed("GET", blob), put: (blob) => signed("PUT", blob) };
+}
