@@ -27,8 +27,8 @@ export type Ref =
 const VERSION = /^v?([1-9][0-9]{0,8})$/;
 
 /**
- * Parses `sha256:…`, `projects/fraud`, `projects/fraud/runs/sha256:…`, `projects/fraud/datasets/transactions[/versions/7]`, `fraud/transactions[@v7|@alias]` and
- * `transactions[@v7|@alias]`; undefined for anything else.
+ * Parses `sha256:…`, `projects/fraud`, `projects/fraud/runs/sha256:…`, `projects/fraud/datasets/transactions[/versions/7]`,
+ * `fraud/transactions[@v7|@alias]` and `transactions[@v7|@alias]`; undefined for anything else.
  */
 export function parseRef(text: string): Ref | undefined {
   const id = parseRecordId(text);

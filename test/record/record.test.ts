@@ -1,8 +1,12 @@
+import * as fc from "fast-check";
 import { expect, it } from "vitest";
+import { canonicalBytes } from "../../src/record/canonical.ts";
+import type { Json } from "../../src/record/json.ts";
 import { formatRecord, isRequestId, type Link, parseRecord, recordId, sortLinks } from "../../src/record/record.ts";
 import type { Digest } from "../../src/std/brand.ts";
 import { idOf } from "../../src/std/brand.ts";
 import { utf8 } from "../../src/std/bytes.ts";
+import { Violation } from "../../src/std/violation.ts";
 import { readVector } from "../merkle/model.ts";
 
 interface Vectors {
@@ -52,4 +56,46 @@ it("sorts links by rel and target, each once", () => {
 it("knows request ids", () => {
   expect(["a", "A.b_c:d-9", "x".repeat(128)].every(isRequestId)).toBe(true);
   expect(["", "a b", "a\n", "é", "x".repeat(129)].some(isRequestId)).toBe(false);
+});
+
+/** `value` with the part at the `place`-th step of a walk replaced. */
+function replaceAt(value: Json, place: number, by: Json): Json {
+  let left = place;
+  const walk = (part: Json): Json => {
+    if (left-- === 0) return by;
+    if (Array.isArray(part)) return part.map(walk);
+    if (typeof part !== "object" || part === null) return part;
+    return Object.fromEntries(Object.entries(part).map(([name, member]) => [name, walk(member)]));
+  };
+  return walk(value);
+}
+
+it("refuses with a code, or reads what it can write again, whatever stands anywhere", () => {
+  const anything = fc.oneof(
+    fc.jsonValue({ maxDepth: 2 }) as fc.Arbitrary<Json>,
+    fc.constantFrom<Json>(
+      null,
+      [],
+      {},
+      "",
+      0,
+      -1,
+      1.5,
+      "sha256:",
+      "__proto__",
+      JSON.parse('{"__proto__":1,"toString":2}') as Json,
+    ),
+  );
+  fc.assert(
+    fc.property(fc.constantFrom(...valid), fc.nat({ max: 40 }), anything, ({ record }, place, by) => {
+      try {
+        const bytes = canonicalBytes(replaceAt(JSON.parse(record) as Json, place, by));
+        expect(formatRecord(parseRecord(bytes))).toEqual(bytes);
+      } catch (error) {
+        expect(error).toBeInstanceOf(Violation);
+        expect((error as Violation).code).toMatch(/^record\.(?:noncanonical|schema|text)$/);
+      }
+    }),
+    { numRuns: 2000 },
+  );
 });
