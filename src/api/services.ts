@@ -13,10 +13,11 @@ import { ApprovalService, PolicyService } from "../../gen/ts/animus/datapilot/v1
 import { LedgerService } from "../../gen/ts/animus/datapilot/v1/ledger_pb.ts";
 import { LineageService } from "../../gen/ts/animus/datapilot/v1/lineage_pb.ts";
 import { ModelService } from "../../gen/ts/animus/datapilot/v1/model_pb.ts";
-import type { WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
+import type { GetRequest, ListRequest, WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { EnvironmentService, RunService } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import { StatusService } from "../../gen/ts/animus/datapilot/v1/status_pb.ts";
 import { appendRunEvents, batchAppend } from "./run-events.ts";
+import { recorded } from "../command/ask.ts";
 import { approve, reject } from "../command/approve.ts";
 import { cancelRun } from "../command/cancel-run.ts";
 import { batchCompleteArtifacts, completeArtifact } from "../command/complete-artifact.ts";
@@ -36,19 +37,17 @@ import { createProject } from "../command/create-project.ts";
 import { createRoleBinding } from "../command/create-role-binding.ts";
 import { createSchema } from "../command/create-schema.ts";
 import { createToken } from "../command/create-token.ts";
-import { downloadUrls } from "../command/download-urls.ts";
 import { evaluateGate } from "../command/evaluate-gate.ts";
 import { exportEvidence } from "../command/export-evidence.ts";
 import { finishRun } from "../command/finish-run.ts";
+import { batchGetDownloadUrls } from "../command/get-download-urls.ts";
 import { heartbeat } from "../command/heartbeat.ts";
 import { planRun } from "../command/plan-run.ts";
 import { reportQuality } from "../command/report-quality.ts";
 import { setAlias } from "../command/set-alias.ts";
 import { startRun } from "../command/start-run.ts";
-import { testAccess } from "../command/test-access.ts";
 import { transition } from "../command/transition.ts";
 import { updateProject } from "../command/update-project.ts";
-import { whoAmI } from "../command/who-am-i.ts";
 import type { Caller } from "../identity/caller.ts";
 import { listAliases } from "../query/aliases.ts";
 import { getApprovalRequest } from "../query/approval.ts";
@@ -56,14 +55,16 @@ import { backtestPolicy } from "../query/backtest.ts";
 import { compareDatasetVersions } from "../query/compare-dataset-versions.ts";
 import { compareModelVersions } from "../query/compare-model-versions.ts";
 import { compareRuns } from "../query/compare-runs.ts";
-import { get } from "../query/get.ts";
+import { getResource } from "../query/get.ts";
 import { getGate } from "../query/gate.ts";
 import * as ledger from "../query/ledger.ts";
 import { diffClosures, findPaths, getImpact, traverse } from "../query/lineage.ts";
-import { list } from "../query/list.ts";
+import { type Listed, listResources } from "../query/list.ts";
 import { listMetricHistory } from "../query/metric-history.ts";
 import { evaluatePolicy, listEffectivePolicies } from "../query/policy.ts";
 import { getRun } from "../query/run.ts";
+import { testAccess } from "../query/test-access.ts";
+import { whoAmI } from "../query/who-am-i.ts";
 import { type Edge, guard, refuse } from "./guard.ts";
 
 type Method = (caller: Caller, request: never, context: HandlerContext) => unknown;
@@ -90,24 +91,31 @@ export function createServices(edge: Edge): readonly Served[] {
       refuse(response);
       return response;
     };
-  const getOf = (...kinds: readonly string[]) => call((d, c, r: Parameters<typeof get>[2]) => get(d, c, r, kinds));
-  const listOf = (...kinds: readonly string[]) => call((d, c, r: Parameters<typeof list>[2]) => list(d, c, r, kinds));
+  /** A read: who is refused leaves a record. */
+  const read =
+    <I extends object, O>(question: Command<I, O>) =>
+    (caller: Caller, request: I, context: HandlerContext): Promise<Awaited<O>> => {
+      const project = "project" in request && typeof request.project === "string" ? { project: request.project } : {};
+      return recorded(deps, caller, project, async () => question(deps, caller, request, context.signal));
+    };
+  const getOf = (kind: string, collection?: string) => read((d, c, r: GetRequest) => getResource(d, c, r, { kinds: [kind], ...(collection === undefined ? {} : { collection }) }));
+  const listOf = (kind: string, more: Partial<Listed> = {}) => read((d, c, r: ListRequest) => listResources(d, c, r, { kinds: [kind], ...more }));
 
   const table: readonly (readonly [DescService, Readonly<Record<string, Method>>])[] = [
     [
       LedgerService,
       {
-        batchGetRecords: call(ledger.batchGetRecords),
-        getCheckpoint: call(ledger.getCheckpoint),
-        getConsistencyProof: call(ledger.getConsistencyProof),
-        getHealth: call(ledger.getHealth),
-        getReceipt: call(ledger.getReceipt),
-        getRecord: call(ledger.getRecord),
-        listRecords: call(ledger.listRecords),
+        batchGetRecords: read(ledger.batchGetRecords),
+        getCheckpoint: read(ledger.getCheckpoint),
+        getConsistencyProof: read(ledger.getConsistencyProof),
+        getHealth: read(ledger.getHealth),
+        getReceipt: read(ledger.getReceipt),
+        getRecord: read(ledger.getRecord),
+        listRecords: read(ledger.listRecords),
         watchEntries: call(ledger.watchEntries),
       },
     ],
-    [ProjectService, { createProject: write(createProject), getProject: getOf("project"), listProjects: listOf("project"), updateProject: write(updateProject) }],
+    [ProjectService, { createProject: write(createProject), getProject: getOf("project"), listProjects: listOf("project", { everywhere: true }), updateProject: write(updateProject) }],
     [
       AccessService,
       {
@@ -115,55 +123,55 @@ export function createServices(edge: Edge): readonly Served[] {
         createRoleBinding: write(createRoleBinding),
         createToken: call(createToken),
         getPrincipal: getOf("principal"),
-        listAccess: listOf("access"),
-        listPrincipals: listOf("principal"),
+        listAccess: listOf("access", { parents: { collection: "artifacts", kinds: [] } }),
+        listPrincipals: listOf("principal", { project: "_ledger" }),
         listRoleBindings: listOf("role.binding"),
-        listTokens: listOf("token"),
-        testAccess: call(testAccess),
-        whoAmI: call(whoAmI),
+        listTokens: listOf("token", { project: "_ledger" }),
+        testAccess: read(testAccess),
+        whoAmI: read(whoAmI),
       },
     ],
-    [StatusService, { listAliases: call(listAliases), setAlias: write(setAlias), transition: write(transition) }],
+    [StatusService, { listAliases: read(listAliases), setAlias: write(setAlias), transition: write(transition) }],
     [
       ArtifactService,
       {
         batchCompleteArtifacts: call(batchCompleteArtifacts),
         batchCreateArtifacts: call(batchCreateArtifacts),
-        batchGetDownloadUrls: call(downloadUrls),
+        batchGetDownloadUrls: call(batchGetDownloadUrls),
         completeArtifact: call(completeArtifact),
         createArtifact: call(createArtifact),
-        getArtifact: getOf("artifact"),
+        getArtifact: getOf("artifact", "artifacts"),
         listArtifacts: listOf("artifact"),
       },
     ],
     [
       DatasetService,
       {
-        compareDatasetVersions: call(compareDatasetVersions),
+        compareDatasetVersions: read(compareDatasetVersions),
         createDataset: write(createDataset),
         createDatasetVersion: write(createDatasetVersion),
         createSchema: write(createSchema),
-        getDataset: getOf("dataset"),
-        getDatasetVersion: getOf("dataset.version"),
-        getSchema: getOf("schema"),
-        listDatasetVersions: listOf("dataset.version"),
+        getDataset: getOf("dataset", "datasets"),
+        getDatasetVersion: getOf("dataset.version", "datasets"),
+        getSchema: getOf("schema", "schemas"),
+        listDatasetVersions: listOf("dataset.version", { parents: { collection: "datasets", kinds: ["dataset"] } }),
         listDatasets: listOf("dataset"),
         listSchemas: listOf("schema"),
         updateDataset: write(updateDataset),
       },
     ],
     // A gate that fails is an answer about the data, not a refusal of the report.
-    [QualityService, { evaluateGate: call(evaluateGate), getGate: call(getGate), reportQuality: call(reportQuality) }],
+    [QualityService, { evaluateGate: call(evaluateGate), getGate: read(getGate), reportQuality: call(reportQuality) }],
     [
       EnvironmentService,
       {
         createCode: write(createCode),
         createEnvironment: write(createEnvironment),
         createEnvironmentLock: write(createEnvironmentLock),
-        getCode: getOf("code"),
-        getEnvironment: getOf("environment"),
-        getEnvironmentLock: getOf("environment.lock"),
-        listEnvironmentLocks: listOf("environment.lock"),
+        getCode: getOf("code", "code"),
+        getEnvironment: getOf("environment", "environments"),
+        getEnvironmentLock: getOf("environment.lock", "environments"),
+        listEnvironmentLocks: listOf("environment.lock", { parents: { collection: "environments", kinds: ["environment"] } }),
         listEnvironments: listOf("environment"),
         updateEnvironment: write(updateEnvironment),
       },
@@ -174,14 +182,14 @@ export function createServices(edge: Edge): readonly Served[] {
         appendRunEvents: (caller, requests: AsyncIterable<Parameters<typeof appendRunEvents>[2] extends AsyncIterable<infer M> ? M : never>, context) => appendRunEvents(deps, caller, requests, context.signal),
         batchAppendRunEvents: call(batchAppend),
         cancelRun: call(cancelRun),
-        compareRuns: call(compareRuns),
+        compareRuns: read(compareRuns),
         createExperiment: write(createExperiment),
         finishRun: write(finishRun),
-        getExperiment: getOf("experiment"),
-        getRun: call(getRun),
+        getExperiment: getOf("experiment", "experiments"),
+        getRun: read(getRun),
         heartbeat: call(heartbeat),
         listExperiments: listOf("experiment"),
-        listMetricHistory: call(listMetricHistory),
+        listMetricHistory: read(listMetricHistory),
         listRuns: listOf("run"),
         planRun: call(planRun),
         startRun: async (caller, request: Parameters<typeof startRun>[2], context) => {
@@ -194,12 +202,12 @@ export function createServices(edge: Edge): readonly Served[] {
     [
       ModelService,
       {
-        compareModelVersions: call(compareModelVersions),
+        compareModelVersions: read(compareModelVersions),
         createModel: write(createModel),
         createModelVersion: write(createModelVersion),
-        getModel: getOf("model"),
-        getModelVersion: getOf("model.version"),
-        listModelVersions: listOf("model.version"),
+        getModel: getOf("model", "models"),
+        getModelVersion: getOf("model.version", "models"),
+        listModelVersions: listOf("model.version", { parents: { collection: "models", kinds: ["model"] } }),
         listModels: listOf("model"),
         updateModel: write(updateModel),
       },
@@ -209,16 +217,16 @@ export function createServices(edge: Edge): readonly Served[] {
       {
         backtestPolicy: call(backtestPolicy),
         createPolicy: write(createPolicy),
-        evaluatePolicy: call(evaluatePolicy),
-        getDecision: getOf("decision"),
-        getPolicy: getOf("policy"),
+        evaluatePolicy: read(evaluatePolicy),
+        getDecision: getOf("decision", "decisions"),
+        getPolicy: getOf("policy", "policies"),
         listDecisions: listOf("decision"),
-        listEffectivePolicies: call(listEffectivePolicies),
+        listEffectivePolicies: read(listEffectivePolicies),
         listPolicies: listOf("policy"),
       },
     ],
-    [ApprovalService, { approve: write(approve), getApprovalRequest: call(getApprovalRequest), listApprovalRequests: listOf("approval.request"), reject: write(reject) }],
-    [LineageService, { diffClosures: call(diffClosures), findPaths: call(findPaths), getImpact: call(getImpact), traverse: call(traverse) }],
+    [ApprovalService, { approve: write(approve), getApprovalRequest: read(getApprovalRequest), listApprovalRequests: listOf("approval.request", { parents: { collection: "models", kinds: ["model.version", "dataset.version", "environment.lock", "policy", "run"] } }), reject: write(reject) }],
+    [LineageService, { diffClosures: read(diffClosures), findPaths: read(findPaths), getImpact: call(getImpact), traverse: call(traverse) }],
     [EvidenceService, { exportEvidence: call(exportEvidence) }],
   ];
   return table.map(([service, methods]) => {
