@@ -88,7 +88,10 @@ export function admit(submission: Submission<unknown>, reader: ViewReader, tools
   const records = recordsOf(drafts, tools);
   const bytes = records.reduce((sum, r) => sum + r.bytes.length + ENTRY_BYTES, HEADER_BYTES);
   if (records.length > COMMIT_LIMITS.records || bytes > COMMIT_LIMITS.bytes) {
-    throw new Fault("LIMIT_EXCEEDED", `This change makes ${records.length} records of ${bytes} bytes; at most 4,096 records and 4 MiB can be admitted at once. Split it.`);
+    throw new Fault(
+      "LIMIT_EXCEEDED",
+      `This change makes ${records.length} records of ${bytes} bytes; at most 4,096 records and 4 MiB can be admitted at once. Split it.`,
+    );
   }
   return { bytes, guards: guarding.guards, records, size: reader.size, value };
 }
@@ -137,7 +140,13 @@ function checkedBytes(record: LedgerRecord): Uint8Array {
     if (bytes.length <= MAX_RECORD_BYTES) return bytes;
   } catch (error) {
     if (!(error instanceof Violation)) throw error;
-    throw new Fault("REQUEST_INVALID", `A ${record.kind} cannot be recorded as asked: ${error.message}`, { cause: error, metadata: { code: error.code } });
+    throw new Fault("REQUEST_INVALID", `A ${record.kind} cannot be recorded as asked: ${error.message}`, {
+      cause: error,
+      metadata: { code: error.code },
+    });
   }
-  throw new Fault("LIMIT_EXCEEDED", `A ${record.kind} of more than 1 MiB cannot be recorded; put long content into an artifact.`);
+  throw new Fault(
+    "LIMIT_EXCEEDED",
+    `A ${record.kind} of more than 1 MiB cannot be recorded; put long content into an artifact.`,
+  );
 }

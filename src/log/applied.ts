@@ -20,7 +20,10 @@ export class Applied {
 
   /** `chain` and `index` stand at the same size. */
   constructor(chain: CommitChain, index: Index) {
-    assert(chain.size === index.watermark.size && chain.n === index.watermark.n, "chain and index stand at the same commit");
+    assert(
+      chain.size === index.watermark.size && chain.n === index.watermark.n,
+      "chain and index stand at the same commit",
+    );
     this.#chain = chain;
     this.index = index;
     this.tree = new LogTree(chain.size, index.nodes());

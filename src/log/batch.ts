@@ -85,7 +85,10 @@ export class Batch {
   /** Whether the group may enter: an empty batch takes any group, and a full one none. */
   fits(admission: Admission): boolean {
     if (this.items.length === 0) return true;
-    return this.items.length + admission.records.length <= COMMIT_TARGET.records && this.#bytes + admission.bytes <= COMMIT_TARGET.bytes;
+    return (
+      this.items.length + admission.records.length <= COMMIT_TARGET.records &&
+      this.#bytes + admission.bytes <= COMMIT_TARGET.bytes
+    );
   }
 
   /** Places a group; returns the index of its first entry. */

@@ -14,7 +14,9 @@ import { Violation } from "../std/violation.ts";
 import { isJunk } from "./junk.ts";
 import type { CommitSlots } from "./slots.ts";
 
-export type CommitResult = { readonly kind: "ours" } | { readonly kind: "lost"; readonly bytes: Uint8Array; readonly commit: ValidCommit };
+export type CommitResult =
+  | { readonly kind: "ours" }
+  | { readonly kind: "lost"; readonly bytes: Uint8Array; readonly commit: ValidCommit };
 
 /** What the next commit is judged against. */
 export interface CommitBase {
@@ -79,7 +81,10 @@ export function judge({ chain, knows }: CommitBase, bytes: Uint8Array, verifier:
     return chain.check(bytes, verifier, knows);
   } catch (error) {
     if (error instanceof Violation && isJunk(chain, bytes, verifier)) {
-      throw new Violation("commit.squatted", `slot ${chain.n} holds bytes that no commit key of this ledger signed (${error.code}: ${error.message})`);
+      throw new Violation(
+        "commit.squatted",
+        `slot ${chain.n} holds bytes that no commit key of this ledger signed (${error.code}: ${error.message})`,
+      );
     }
     throw error;
   }

@@ -52,13 +52,21 @@ export interface Initialised {
   readonly checkpoint: Uint8Array;
 }
 
-const ROLES = { commit: "KEY_ROLE_COMMIT", log: "KEY_ROLE_LOG", logPq: "KEY_ROLE_LOG_PQ" } as const satisfies Record<string, KeyRole>;
+const ROLES = { commit: "KEY_ROLE_COMMIT", log: "KEY_ROLE_LOG", logPq: "KEY_ROLE_LOG_PQ" } as const satisfies Record<
+  string,
+  KeyRole
+>;
 
 function ledgerBody({ keys, origin, retentionDays, solo, witnessPolicy }: InitOptions): JsonObject {
   const rows = (["log", "logPq", "commit"] as const).map((role): JsonObject => {
-    const { name, sign, vkey } = keys[role];
+    const key = keys[role];
+    const { name, vkey } = key;
     assert(name === keyName(origin, ROLES[role]), `the ${role} key is named for ${origin}`);
-    return { possession: formatHex(sign(keyStatement(origin, ROLES[role], vkey, 0, undefined))), role: ROLES[role], vkey };
+    return {
+      possession: formatHex(key.sign(keyStatement(origin, ROLES[role], vkey, 0, undefined))),
+      role: ROLES[role],
+      vkey,
+    };
   });
   return {
     default_retention_days: retentionDays,
@@ -121,7 +129,12 @@ export async function initLedger(options: InitOptions): Promise<Initialised> {
 }
 
 /** What slot 0 holds, when it is ours and nothing follows it. */
-async function own(options: InitOptions, slots: ReturnType<typeof createCommitSlots>, made: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
+async function own(
+  options: InitOptions,
+  slots: ReturnType<typeof createCommitSlots>,
+  made: Uint8Array,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
   const { clock, keys, origin, verifier = nativeVerifier } = options;
   const exists = new Violation("ledger.exists", "the ledger bucket holds a ledger already");
   const found = await persist({ clock, signal }, () => slots.read(0, signal));
@@ -136,7 +149,9 @@ async function own(options: InitOptions, slots: ReturnType<typeof createCommitSl
   } catch {
     throw exists;
   }
-  const ours = chain.origin === origin && chain.keys.ever("KEY_ROLE_COMMIT").some((k) => equalBytes(k.publicKey, keys.commit.publicKey));
+  const ours =
+    chain.origin === origin &&
+    chain.keys.ever("KEY_ROLE_COMMIT").some((k) => equalBytes(k.publicKey, keys.commit.publicKey));
   if (!ours || (await options.lastSigned.read()).length > 0) throw exists;
   return found;
 }

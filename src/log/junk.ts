@@ -21,6 +21,8 @@ export function isJunk(chain: CommitChain, bytes: Uint8Array, verifier: Signatur
   const text = bytes.subarray(0, second + 1);
   const signed = chain.keys
     .ever("KEY_ROLE_COMMIT")
-    .some((key) => key.id === line.id && key.name === line.name && verifier.ed25519(key.publicKey, text, line.signature));
+    .some(
+      (key) => key.id === line.id && key.name === line.name && verifier.ed25519(key.publicKey, text, line.signature),
+    );
   return !signed;
 }

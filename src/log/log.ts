@@ -106,7 +106,7 @@ export interface LogOptions {
   /** Throws when the store does not keep its promises; run before anything is written. */
   readonly probe?: () => Promise<void>;
   readonly acceptHead?: RecoveryOptions["acceptHead"];
-  readonly rebuild?: RecoveryOptions["rebuild"];
+  readonly threadsFrom?: number;
   readonly queueLimits?: QueueLimits;
   readonly backlogRecords?: number;
   readonly publishIntervalMs?: number;
@@ -130,7 +130,13 @@ function retentionDaysOf(genesis: Uint8Array): number {
 }
 
 /** The fence: an empty commit with a higher epoch. From then on no older writer's commit can be the next one. */
-async function fence(applied: Applied, committer: Committer, writer: Omit<Writer, "epoch">, clock: Clock, signal: AbortSignal): Promise<Writer> {
+async function fence(
+  applied: Applied,
+  committer: Committer,
+  writer: Omit<Writer, "epoch">,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<Writer> {
   for (let attempt = 0; attempt < FENCE_ATTEMPTS; attempt++) {
     const mine: Writer = { ...writer, epoch: applied.chain.epoch + 1 };
     const made = new Batch(applied).seal({ ...mine, nowMs: clock.now() });
@@ -141,7 +147,10 @@ async function fence(applied: Applied, committer: Committer, writer: Omit<Writer
     }
     applied.apply(result.commit, result.bytes);
   }
-  throw new Violation("writer.lost", `another process wrote ${FENCE_ATTEMPTS} commits while this one tried to take over; stop it first`);
+  throw new Violation(
+    "writer.lost",
+    `another process wrote ${FENCE_ATTEMPTS} commits while this one tried to take over; stop it first`,
+  );
 }
 
 export async function openLog(options: LogOptions): Promise<Log> {
@@ -152,11 +161,12 @@ export async function openLog(options: LogOptions): Promise<Log> {
   const retention: Retention = () => createRetention(clock, days)();
   const slots = createCommitSlots(store, retention);
   const genesis = await persist({ clock, signal }, () => slots.read(0, signal));
-  if (genesis === null) throw new Violation("ledger.missing", "the ledger bucket holds no ledger; make one with `datapilot init`");
+  if (genesis === null)
+    throw new Violation("ledger.missing", "the ledger bucket holds no ledger; make one with `datapilot init`");
   days = retentionDaysOf(genesis);
   const recovered = await recover({
     ...(options.acceptHead === undefined ? {} : { acceptHead: options.acceptHead }),
-    ...(options.rebuild === undefined ? {} : { rebuild: options.rebuild }),
+    ...(options.threadsFrom === undefined ? {} : { threadsFrom: options.threadsFrom }),
     clock,
     index,
     lastSigned,
@@ -172,7 +182,13 @@ export async function openLog(options: LogOptions): Promise<Log> {
   const signer = createSigner({ clock, keys, last: recovered.last, lastSigned, origin });
   const committer: Committer = new Committer({ clock, onRetry: () => log?.expire(), slots, verifier });
   let log: OpenLog | undefined;
-  const writer = await fence(applied, committer, { key: keys.commit, writer: formatHex(random.bytes(16)) }, clock, signal);
+  const writer = await fence(
+    applied,
+    committer,
+    { key: keys.commit, writer: formatHex(random.bytes(16)) },
+    clock,
+    signal,
+  );
   const head = applied.head();
   const signed = await signer.sign(head, (from) => applied.prove(from, head.size));
   if (recovered.published !== null) {
@@ -205,7 +221,11 @@ function assertKeys(applied: Applied, keys: LedgerKeys): void {
     ["KEY_ROLE_COMMIT", keys.commit],
   ] as const) {
     const known = chain.keys.inForce(role, chain.size).some((k) => k.id === key.id && k.name === key.name);
-    if (!known) throw new Violation("key.retired", `the key given for ${role} is not in force in this ledger at size ${chain.size}`);
+    if (!known)
+      throw new Violation(
+        "key.retired",
+        `the key given for ${role} is not in force in this ledger at size ${chain.size}`,
+      );
   }
 }
 
@@ -218,7 +238,7 @@ interface Parts {
   readonly writer: Writer;
   readonly retention: Retention;
   readonly published: { readonly size: number; readonly note: Uint8Array } | null;
-  setDays(days: number): void;
+  readonly setDays: (days: number) => void;
 }
 
 class OpenLog implements Log {
@@ -366,7 +386,10 @@ class OpenLog implements Log {
   /** Finishes what waits, seals what came since the last seal, publishes it, and stops. */
   async #close(): Promise<void> {
     const late = new AbortController();
-    const sealing = this.#sequencer.stopped === undefined && this.#alarm === undefined ? this.#sealer.seal(late.signal) : Promise.resolve();
+    const sealing =
+      this.#sequencer.stopped === undefined && this.#alarm === undefined
+        ? this.#sealer.seal(late.signal)
+        : Promise.resolve();
     const timer = new AbortController();
     const bound = this.#clock.sleep(this.#graceMs, timer.signal).then(
       () => late.abort(new Error("closing took too long")),

@@ -46,7 +46,9 @@ export class Window {
     // The best ages, so that a store which became slower for good is not held against the window for ever.
     this.#best = Math.min(this.#best * 1.02, median);
     this.#size =
-      median > 2 * this.#best ? Math.max(Window.MIN, Math.floor(this.#size * 0.7)) : Math.min(Window.MAX, this.#size + 4);
+      median > 2 * this.#best
+        ? Math.max(Window.MIN, Math.floor(this.#size * 0.7))
+        : Math.min(Window.MAX, this.#size + 4);
   }
 }
 
@@ -135,18 +137,18 @@ export class Materialiser {
 
   async #write(reader: IndexReader, from: number, to: number): Promise<void> {
     const inFlight = new Set<Promise<void>>();
-    let failure: unknown;
-    for (let i = from; i < to && failure === undefined; i++) {
+    const failures: unknown[] = [];
+    for (let i = from; i < to && failures.length === 0; i++) {
       while (inFlight.size >= this.#width()) await Promise.race(inFlight);
       const task: Promise<void> = this.#one(reader, i)
         .catch((error: unknown) => {
-          failure ??= error;
+          failures.push(error);
         })
         .finally(() => inFlight.delete(task));
       inFlight.add(task);
     }
     await Promise.all(inFlight);
-    if (failure !== undefined) throw failure as Error;
+    if (failures.length > 0) throw failures[0] as Error;
   }
 
   /** Far behind, the time that one write takes matters less than how many are done. */

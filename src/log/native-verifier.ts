@@ -33,9 +33,13 @@ function check(prefix: Uint8Array, publicKey: Uint8Array, message: Uint8Array, s
   }
 }
 
+/** A Buffer's `slice` shares memory; the same bytes as a plain array do not. */
+const plain = (bytes: Uint8Array): Uint8Array =>
+  Buffer.isBuffer(bytes) ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length) : bytes;
+
 export const nativeVerifier: SignatureVerifier = {
   ed25519: (publicKey, message, signature) =>
-    isStrictEd25519(publicKey, signature) && check(SPKI_PREFIX.ed25519, publicKey, message, signature),
+    isStrictEd25519(plain(publicKey), plain(signature)) && check(SPKI_PREFIX.ed25519, publicKey, message, signature),
   mlDsa44: (publicKey, message, signature) =>
     publicKey.length === 1312 && signature.length === 2420 && check(SPKI_PREFIX.mlDsa44, publicKey, message, signature),
 };

@@ -18,7 +18,10 @@ const FIRST_RETRY_MS = 50;
 const LAST_RETRY_MS = 5_000;
 
 /** Repeats while the store does not answer. */
-export async function persist<T>({ clock, signal }: Pick<Placing, "clock" | "signal">, work: () => Promise<T | "unknown">): Promise<T> {
+export async function persist<T>(
+  { clock, signal }: Pick<Placing, "clock" | "signal">,
+  work: () => Promise<T | "unknown">,
+): Promise<T> {
   for (let attempt = 0; ; attempt++) {
     signal.throwIfAborted();
     try {
@@ -39,7 +42,8 @@ export async function placeLocked(placing: Placing, key: string, body: Uint8Arra
     if (outcome !== "exists") return outcome;
     const found = await store.get("ledger", key, { signal });
     if (found === null) throw new Violation("object.hidden", `${key} is occupied and reads as absent`);
-    if (!equalBytes(found.body, body)) throw new Violation("object.shadowed", `${key} holds other bytes than the log says`);
+    if (!equalBytes(found.body, body))
+      throw new Violation("object.shadowed", `${key} holds other bytes than the log says`);
     const info = await store.head("ledger", key, { signal });
     if ((info?.retainUntil ?? 0) < retainUntil) await store.extend("ledger", key, retainUntil, { signal });
     return outcome;

@@ -7,7 +7,15 @@
  * 4. partial tiles go once their full tile exists, and not because a wider partial does: a reader of an older checkpoint still
  *    asks for them.
  */
-import { newTiles, entriesPath, fullTiles, parseTilePath, TILE_WIDTH, type TileAddress, tilePath } from "../merkle/tiles.ts";
+import {
+  newTiles,
+  entriesPath,
+  fullTiles,
+  parseTilePath,
+  TILE_WIDTH,
+  type TileAddress,
+  tilePath,
+} from "../merkle/tiles.ts";
 import { parseCheckpoint } from "../note/checkpoint.ts";
 import { parseNote } from "../note/note.ts";
 import { HEAD_CHECKPOINT, partialTileKey, tileKey } from "../store/keys.ts";
@@ -40,7 +48,8 @@ export interface Published {
 
 const INTERVAL_MS = 1_000;
 
-const pathOf = ({ level, n, width }: TileAddress): string => (level === "entries" ? entriesPath(n, width) : tilePath(level, n, width));
+const pathOf = ({ level, n, width }: TileAddress): string =>
+  level === "entries" ? entriesPath(n, width) : tilePath(level, n, width);
 
 export class Publisher {
   readonly #options: PublisherOptions;
@@ -100,7 +109,11 @@ export class Publisher {
 
   async #run(): Promise<void> {
     const { clock, intervalMs = INTERVAL_MS } = this.#options;
-    while (this.#newest !== undefined && this.#newest.size > (this.#published?.size ?? 0) && !this.#stop.signal.aborted) {
+    while (
+      this.#newest !== undefined &&
+      this.#newest.size > (this.#published?.size ?? 0) &&
+      !this.#stop.signal.aborted
+    ) {
       await clock.sleep(intervalMs, this.#stop.signal);
       await this.publish(this.#newest);
     }
@@ -173,5 +186,9 @@ function assertNotAhead(found: StoredObject | null, size: number): void {
     if (error instanceof Violation) return;
     throw error;
   }
-  if (there > size) throw new Violation("checkpoint.ahead", `the published checkpoint has size ${there}, this process would publish ${size}`);
+  if (there > size)
+    throw new Violation(
+      "checkpoint.ahead",
+      `the published checkpoint has size ${there}, this process would publish ${size}`,
+    );
 }

@@ -89,11 +89,14 @@ export class FairQueue<J extends Queued> {
   /** Refuses when `load` more of that project and lane would not fit. A group larger than the share fits an idle project. */
   assertRoom(who: { readonly project: string; readonly lane: Lane }, load: QueueLimits, retryAfterMs: number): void {
     const own = this.#projects.get(who.project);
-    const full = this.#total.records > 0 && this.#total.exceeds(this.#limits, who.lane === "control" ? 1 : NORMAL_SHARE, load);
+    const full =
+      this.#total.records > 0 && this.#total.exceeds(this.#limits, who.lane === "control" ? 1 : NORMAL_SHARE, load);
     const share = who.lane === "normal" && own !== undefined && own.exceeds(this.#limits, PROJECT_SHARE, load);
     if (!full && !share) return;
     const whose = full ? "The ledger's" : "This project's share of the";
-    throw new Fault("RATE_LIMITED", `${whose} queue of changes is full; try again in ${retryAfterMs} ms.`, { retryAfterMs });
+    throw new Fault("RATE_LIMITED", `${whose} queue of changes is full; try again in ${retryAfterMs} ms.`, {
+      retryAfterMs,
+    });
   }
 
   /** The job whose turn it is; it stays until `take`. */

@@ -4,6 +4,7 @@
  * the last signed note decides whether the bucket is whole.
  */
 import type { AppliedCommit, Index } from "../index/index.ts";
+import { rebuild } from "../index/rebuild.ts";
 import { sha256Hex } from "../merkle/hash.ts";
 import { verifyConsistency } from "../merkle/proofs.ts";
 import { openCheckpoint } from "../note/checkpoint.ts";
@@ -35,8 +36,8 @@ export interface RecoveryOptions {
   readonly logger: Logger;
   /** Named by an operator when the signer's memory is lost: the tree that was known last. */
   readonly acceptHead?: { readonly size: number; readonly root: Uint8Array };
-  /** Fills an empty index from commits; the plain way, one after the other, when absent. */
-  readonly rebuild?: (index: Index, commits: AsyncIterable<Uint8Array>) => Promise<void>;
+  /** An empty index is filled in threads when the bucket holds more commits than this. */
+  readonly threadsFrom?: number;
   readonly signal: AbortSignal;
 }
 
@@ -49,6 +50,7 @@ export interface Recovered {
 
 /** Commits applied in one transaction while catching up. */
 const CATCH_UP = { bytes: 8 << 20, commits: 64 } as const;
+const THREADS_FROM = 256;
 /** GETs ahead of the one that is being applied. */
 const AHEAD = 16;
 
@@ -79,7 +81,8 @@ async function openState(options: RecoveryOptions): Promise<Applied> {
     index.clear();
   }
   const caughtUp = await catchUp(options, chain ?? CommitChain.genesis());
-  if (caughtUp.n === 0) throw new Violation("ledger.missing", "the ledger bucket holds no ledger; make one with `datapilot init`");
+  if (caughtUp.n === 0)
+    throw new Violation("ledger.missing", "the ledger bucket holds no ledger; make one with `datapilot init`");
   await assertEnd(options, caughtUp.n);
   return new Applied(caughtUp, index);
 }
@@ -96,7 +99,8 @@ async function adoptIndex(options: RecoveryOptions): Promise<CommitChain | undef
   const { n } = index.watermark;
   if (n === 0) return undefined;
   let last = await persist({ clock, signal }, () => slots.read(n - 1, signal));
-  if (last === null && (await giveBack(options))) last = await persist({ clock, signal }, () => slots.read(n - 1, signal));
+  if (last === null && (await giveBack(options)))
+    last = await persist({ clock, signal }, () => slots.read(n - 1, signal));
   return last === null ? undefined : restoreChain(index, last, verifier);
 }
 
@@ -126,7 +130,8 @@ async function giveBack(options: RecoveryOptions): Promise<boolean> {
   return true;
 }
 
-const prevOf = (bytes: Uint8Array): string => /"prev":"sha256:([0-9a-f]{64})"/.exec(new TextDecoder().decode(bytes.subarray(0, 4_096)))?.[1] ?? "";
+const prevOf = (bytes: Uint8Array): string =>
+  /"prev":"sha256:([0-9a-f]{64})"/.exec(new TextDecoder().decode(bytes.subarray(0, 4_096)))?.[1] ?? "";
 
 async function* commitsFrom({ clock, signal, slots }: RecoveryOptions, from: number): AsyncIterable<Uint8Array> {
   const read = (n: number): Promise<Uint8Array | null> => persist({ clock, signal }, () => slots.read(n, signal));
@@ -143,16 +148,27 @@ async function* commitsFrom({ clock, signal, slots }: RecoveryOptions, from: num
   }
 }
 
+/** Fills an empty index in threads, when there is so much that threads pay. */
+async function rebuilt(options: RecoveryOptions, start: CommitChain): Promise<CommitChain> {
+  const { clock, index, logger, signal, slots, threadsFrom = THREADS_FROM } = options;
+  if ((await persist({ clock, signal }, () => slots.read(threadsFrom, signal))) === null) return start;
+  try {
+    await rebuild(index, commitsFrom(options, 0), undefined, ({ n, size }) =>
+      logger.info({ n, size }, "rebuilding the index"),
+    );
+  } catch (error) {
+    // The plain way meets the same commit again and says what it is.
+    if (!(error instanceof Violation)) throw error;
+  }
+  const chain = await adoptIndex(options);
+  if (chain === undefined) index.clear();
+  return chain ?? start;
+}
+
 /** Verifies and applies every commit that the bucket holds from the chain's place on. */
 async function catchUp(options: RecoveryOptions, start: CommitChain): Promise<CommitChain> {
-  const { index, rebuild, verifier } = options;
-  let chain = start;
-  if (chain.n === 0 && rebuild !== undefined) {
-    await rebuild(index, commitsFrom(options, 0));
-    const rebuilt = await adoptIndex(options);
-    if (rebuilt !== undefined) chain = rebuilt;
-    else index.clear();
-  }
+  const { index, verifier } = options;
+  let chain = start.n === 0 ? await rebuilt(options, start) : start;
   let waiting: AppliedCommit[] = [];
   let bytesWaiting = 0;
   const seen = new Set<RecordId>();
@@ -202,7 +218,10 @@ function checkedAgainstNotes(options: RecoveryOptions, applied: Applied, read: N
   if (archived !== undefined) assertExtends(applied, archived, "checkpoint.root", "the newest archived checkpoint");
   const head = read.head === null ? undefined : newestOf(options, applied, [read.head]);
   if (head !== undefined) assertExtends(applied, head, "checkpoint.root", "the published checkpoint");
-  const published = head !== undefined && read.head !== null && isPublished(options, applied, read.head) ? { note: read.head, size: head.size } : null;
+  const published =
+    head !== undefined && read.head !== null && isPublished(options, applied, read.head)
+      ? { note: read.head, size: head.size }
+      : null;
   return { applied, last, published };
 }
 
@@ -213,14 +232,19 @@ function isPublished({ verifier }: RecoveryOptions, { chain }: Applied, note: Ui
 }
 
 /** The largest tree among notes that a log key of this ledger signed; others are torn or foreign and say nothing. */
-function newestOf({ logger, verifier }: RecoveryOptions, { chain }: Applied, notes: readonly Uint8Array[]): TreeHead | undefined {
+function newestOf(
+  { logger, verifier }: RecoveryOptions,
+  { chain }: Applied,
+  notes: readonly Uint8Array[],
+): TreeHead | undefined {
   let newest: TreeHead | undefined;
   for (const bytes of notes) {
     try {
       const keys = chain.keys.ever("KEY_ROLE_LOG");
       const { checkpoint, signedBy } = openCheckpoint(bytes, keys, verifier);
       if (checkpoint.origin !== chain.origin || signedBy.length === 0) continue;
-      if (newest === undefined || checkpoint.size > newest.size) newest = { root: checkpoint.root, size: checkpoint.size };
+      if (newest === undefined || checkpoint.size > newest.size)
+        newest = { root: checkpoint.root, size: checkpoint.size };
     } catch (error) {
       if (!(error instanceof Violation)) throw error;
       logger.warn({ code: error.code, detail: error.message }, "a note was passed over");
@@ -232,7 +256,10 @@ function newestOf({ logger, verifier }: RecoveryOptions, { chain }: Applied, not
 function assertExtends(applied: Applied, head: TreeHead, code: string, what: string): void {
   const now = applied.head();
   if (head.size > now.size) {
-    throw new Violation("ledger.rollback", `${what} has size ${head.size}, the bucket ends at ${now.size}: it is a part of an older state. Restore the bucket, or take over with new keys`);
+    throw new Violation(
+      "ledger.rollback",
+      `${what} has size ${head.size}, the bucket ends at ${now.size}: it is a part of an older state. Restore the bucket, or take over with new keys`,
+    );
   }
   if (!verifyConsistency(head.size, now.size, head.root, now.root, applied.prove(head.size, now.size))) {
     throw new Inconsistent(code, `the bucket's tree of size ${now.size} does not extend ${what} of size ${head.size}`);

@@ -33,11 +33,18 @@ function signedBy(chain: CommitChain, parsed: ParsedCommit, verifier: SignatureV
   const { signature, text } = parsed;
   return chain.keys
     .inForce("KEY_ROLE_COMMIT", parsed.header.first)
-    .some((k) => k.id === signature.id && k.name === signature.name && verifier.ed25519(k.publicKey, text, signature.signature));
+    .some(
+      (k) =>
+        k.id === signature.id && k.name === signature.name && verifier.ed25519(k.publicKey, text, signature.signature),
+    );
 }
 
 /** Undefined when the index does not fit the bucket's commit; then it is worth nothing. */
-export function restoreChain(index: Index, lastCommit: Uint8Array, verifier: SignatureVerifier): CommitChain | undefined {
+export function restoreChain(
+  index: Index,
+  lastCommit: Uint8Array,
+  verifier: SignatureVerifier,
+): CommitChain | undefined {
   const { commitHash, n, root, size } = index.watermark;
   if (sha256Hex(lastCommit) !== commitHash) return undefined;
   try {

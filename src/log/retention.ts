@@ -6,4 +6,7 @@ export const DAY_MS = 86_400_000;
 /** Milliseconds since the epoch. */
 export type Retention = () => number;
 
-export const createRetention = (clock: Clock, days: number): Retention => () => Math.ceil((clock.now() + days * DAY_MS) / DAY_MS) * DAY_MS;
+export const createRetention =
+  (clock: Clock, days: number): Retention =>
+  () =>
+    Math.ceil((clock.now() + days * DAY_MS) / DAY_MS) * DAY_MS;

@@ -118,7 +118,11 @@ export class Sealer {
 
   #submission(): Submission<null> {
     const { applied } = this.#options;
-    return { admit: () => ({ drafts: [sealDraft(applied, this.#system)], value: null }), lane: "control", project: this.#system };
+    return {
+      admit: () => ({ drafts: [sealDraft(applied, this.#system)], value: null }),
+      lane: "control",
+      project: this.#system,
+    };
   }
 
   async #everyInterval(): Promise<void> {

@@ -146,7 +146,11 @@ export class Sequencer {
 
   #assertOpen(): void {
     if (this.#stopped !== undefined || this.#closing) {
-      throw new Fault("NOT_WRITER", `This process does not write (${this.#stopped ?? "shutting down"}); send the request to the writing process.`, { retryAfterMs: 1_000 });
+      throw new Fault(
+        "NOT_WRITER",
+        `This process does not write (${this.#stopped ?? "shutting down"}); send the request to the writing process.`,
+        { retryAfterMs: 1_000 },
+      );
     }
   }
 
@@ -154,16 +158,32 @@ export class Sequencer {
   #shed(submission: Submission<unknown>, nowMs: number): void {
     const { deadlineMs, signal } = submission;
     if (signal?.aborted === true || (deadlineMs !== undefined && deadlineMs - nowMs < 2 * this.#durations.p99())) {
-      throw new Fault("DEADLINE_EXCEEDED", "The deadline leaves no time to commit the change; nothing was recorded. Repeat it with a later deadline.");
+      throw new Fault(
+        "DEADLINE_EXCEEDED",
+        "The deadline leaves no time to commit the change; nothing was recorded. Repeat it with a later deadline.",
+      );
     }
     const pressure = this.#options.pressure();
-    if (pressure > 0) throw new Fault("RATE_LIMITED", `Records arrive faster than the store takes them; try again in ${pressure} ms.`, { retryAfterMs: pressure });
+    if (pressure > 0)
+      throw new Fault("RATE_LIMITED", `Records arrive faster than the store takes them; try again in ${pressure} ms.`, {
+        retryAfterMs: pressure,
+      });
   }
 
-  #enqueue(submission: Submission<unknown>, admission: Admission, resolve: (o: Outcome<unknown>) => void, reject: (e: unknown) => void): void {
+  #enqueue(
+    submission: Submission<unknown>,
+    admission: Admission,
+    resolve: (o: Outcome<unknown>) => void,
+    reject: (e: unknown) => void,
+  ): void {
     const { signal } = submission;
     const abandon = (): void =>
-      job.reject(new Fault("DEADLINE_EXCEEDED", "The caller stopped waiting. The change may still be recorded: repeat it with the same request id to learn the outcome."));
+      job.reject(
+        new Fault(
+          "DEADLINE_EXCEEDED",
+          "The caller stopped waiting. The change may still be recorded: repeat it with the same request id to learn the outcome.",
+        ),
+      );
     const settle = (): boolean => {
       if (job.settled) return false;
       job.settled = true;
@@ -242,7 +262,12 @@ export class Sequencer {
     const { deadlineMs } = job.submission;
     if (job.settled) return true;
     if (deadlineMs === undefined || nowMs < deadlineMs) return false;
-    job.reject(new Fault("DEADLINE_EXCEEDED", "The deadline passed while the change waited; nothing was recorded. Repeat it with a later deadline."));
+    job.reject(
+      new Fault(
+        "DEADLINE_EXCEEDED",
+        "The deadline passed while the change waited; nothing was recorded. Repeat it with a later deadline.",
+      ),
+    );
     return true;
   }
 
@@ -250,12 +275,20 @@ export class Sequencer {
   #settleAdmission(job: Job, batch: Batch, nowMs: number): boolean {
     if (batch.holds(job.admission)) return true;
     if (job.readmissions++ >= READMISSIONS) {
-      job.reject(new Fault("STATE_CHANGED", "What this change rests on keeps changing; read it again and repeat the request.", { retryAfterMs: RETRY_AFTER_MS }));
+      job.reject(
+        new Fault("STATE_CHANGED", "What this change rests on keeps changing; read it again and repeat the request.", {
+          retryAfterMs: RETRY_AFTER_MS,
+        }),
+      );
       return false;
     }
     // Whatever comes of it rests on what stands before it, committed or not: the answer waits for that.
     try {
-      job.admission = admit(job.submission, batch.reader, { knows: (id) => batch.knows(id), nowMs, random: this.#options.random });
+      job.admission = admit(job.submission, batch.reader, {
+        knows: (id) => batch.knows(id),
+        nowMs,
+        random: this.#options.random,
+      });
     } catch (error) {
       this.#flying.push({ answer: () => job.reject(error), job, size: batch.size });
       return false;
@@ -299,7 +332,10 @@ export class Sequencer {
   #adopt(commit: ValidCommit, bytes: Uint8Array): void {
     this.#options.applied.apply(commit, bytes);
     this.#options.onApplied(commit);
-    this.#options.logger.warn({ code: "writer.lost", epoch: commit.header.epoch, n: commit.n, writer: commit.header.writer }, "another process writes; stepping down");
+    this.#options.logger.warn(
+      { code: "writer.lost", epoch: commit.header.epoch, n: commit.n, writer: commit.header.writer },
+      "another process writes; stepping down",
+    );
     this.#halt("writer.lost");
   }
 
@@ -363,7 +399,12 @@ export class Sequencer {
     for (const { job } of this.#flying) {
       const { deadlineMs } = job.submission;
       if (deadlineMs !== undefined && nowMs >= deadlineMs) {
-        job.reject(new Fault("DEADLINE_EXCEEDED", "The store does not answer. The change may still be recorded: repeat it with the same request id to learn the outcome."));
+        job.reject(
+          new Fault(
+            "DEADLINE_EXCEEDED",
+            "The store does not answer. The change may still be recorded: repeat it with the same request id to learn the outcome.",
+          ),
+        );
       }
     }
   }
@@ -392,10 +433,14 @@ export class Sequencer {
 }
 
 const lost = (code: string): Fault =>
-  new Fault("WRITER_LOST", `This process stopped writing (${code}). The change may have been recorded: repeat it with the same request id.`, {
-    metadata: { code },
-    retryAfterMs: 1_000,
-  });
+  new Fault(
+    "WRITER_LOST",
+    `This process stopped writing (${code}). The change may have been recorded: repeat it with the same request id.`,
+    {
+      metadata: { code },
+      retryAfterMs: 1_000,
+    },
+  );
 
 const committedOf = (records: Admission["records"], first: LogIndex, signed: SignedHead): Committed => ({
   records: records.map(({ bytes, id, record }, i) => ({ bytes, id, index: (first + i) as LogIndex, record })),

@@ -51,9 +51,17 @@ export function createSigner({ clock, keys, last: remembered, lastSigned, origin
 
   async function signNow(head: TreeHead, prove: (fromSize: number) => readonly Uint8Array[]): Promise<SignedHead> {
     if (last !== undefined) {
-      if (head.size < last.size) throw new Violation("signer.rollback", `asked to sign size ${head.size} after ${last.size}`);
-      const extends_ = head.size === last.size ? equalBytes(head.root, last.root) : verifyConsistency(last.size, head.size, last.root, head.root, prove(last.size));
-      if (!extends_) throw new Violation("signer.rollback", `the tree of size ${head.size} does not extend the one that was signed at size ${last.size}`);
+      if (head.size < last.size)
+        throw new Violation("signer.rollback", `asked to sign size ${head.size} after ${last.size}`);
+      const continues =
+        head.size === last.size
+          ? equalBytes(head.root, last.root)
+          : verifyConsistency(last.size, head.size, last.root, head.root, prove(last.size));
+      if (!continues)
+        throw new Violation(
+          "signer.rollback",
+          `the tree of size ${head.size} does not extend the one that was signed at size ${last.size}`,
+        );
     }
     const text = formatCheckpoint({ origin, root: head.root, size: head.size });
     const note = formatNote(text, [lineOf(text)]);

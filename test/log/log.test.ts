@@ -22,7 +22,9 @@ it("answers with a place and a proof", async () => {
   const [made] = assertDefined(committed, "a record").records;
   const receipt = log.receipt(assertDefined(made, "a record").index);
   const { checkpoint } = openCheckpoint(utf8(receipt.checkpoint), [logKey], nativeVerifier);
-  expect(verifyInclusion(receipt.index, receipt.size, leafHash(utf8(receipt.entry)), receipt.proof, checkpoint.root)).toBe(true);
+  expect(
+    verifyInclusion(receipt.index, receipt.size, leafHash(utf8(receipt.entry)), receipt.proof, checkpoint.root),
+  ).toBe(true);
   expect(receipt.entry).toContain(made?.id);
 });
 
@@ -43,7 +45,10 @@ it("materialises, publishes and collects", async () => {
   const store = createMemoryStore();
   const world = await createWorld(store);
   const log = await openIn(world, store);
-  const project = assertDefined((await log.submit(createProject("fraud", world.init.system))).committed?.records[0], "a project").id;
+  const project = assertDefined(
+    (await log.submit(createProject("fraud", world.init.system))).committed?.records[0],
+    "a project",
+  ).id;
   for (let i = 0; i < 300; i += 50) {
     await Promise.all(Array.from({ length: 50 }, (_, k) => log.submit(createDataset(project, `d${i + k}`))));
     await world.clock.sleep(3_000);
@@ -58,7 +63,10 @@ it("materialises, publishes and collects", async () => {
   expect(heads.filter((k) => k.startsWith("tile/0/001.p/")).length).toBeGreaterThan(1);
   expect(store.keys("ledger")).toContain("tile/0/000");
   const reader = log.index.reader();
-  for (let i = 0; i < size; i++) expect(await store.get("ledger", recordKey(digestOf(assertDefined(reader.entry(i), "entry").record)))).not.toBeNull();
+  for (let i = 0; i < size; i++)
+    expect(
+      await store.get("ledger", recordKey(digestOf(assertDefined(reader.entry(i), "entry").record))),
+    ).not.toBeNull();
   expect(store.keys("ledger").filter((k) => k.startsWith("checkpoints/"))).toHaveLength(1);
   store.assertSound();
 });

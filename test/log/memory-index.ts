@@ -41,7 +41,15 @@ export function createMemoryIndex(): Index {
     const found = items[i];
     if (found === undefined) return undefined;
     const { entry, entryBytes, index, record } = found.item;
-    return { commit: found.commit, entryBytes, index, kind: record?.kind ?? "", project: idOf(entry.project), record: entry.record, seq: entry.seq };
+    return {
+      commit: found.commit,
+      entryBytes,
+      index,
+      kind: record?.kind ?? "",
+      project: idOf(entry.project),
+      record: entry.record,
+      seq: entry.seq,
+    };
   };
 
   function readerAt(size: number): IndexReader {
@@ -53,13 +61,16 @@ export function createMemoryIndex(): Index {
       *dependents(id) {
         for (let i = 0; i < size; i++) {
           const item = at(i);
-          for (const link of item?.record?.links ?? []) if (link.to === id && item !== undefined) yield { id: item.entry.record, rel: link.rel };
+          for (const link of item?.record?.links ?? [])
+            if (link.to === id && item !== undefined) yield { id: item.entry.record, rel: link.rel };
         }
       },
       entry: (i) => (i < size ? entryOf(i) : undefined),
       get<V extends View>(view: V, key: string) {
         const found = rows.get(`${view}\0${key}`)?.findLast((v) => v.changedAt < size);
-        return found === undefined || found.value === null ? undefined : ({ changedAt: found.changedAt, value: found.value as Rows[V] } as ViewRow<V>);
+        return found === undefined || found.value === null
+          ? undefined
+          : ({ changedAt: found.changedAt, value: found.value as Rows[V] } as ViewRow<V>);
       },
       heads: later,
       in: later,
@@ -83,7 +94,10 @@ export function createMemoryIndex(): Index {
   return {
     apply(commits: readonly AppliedCommit[]) {
       for (const commit of commits) {
-        assert(commit.n === watermark.n + commit.header.voids.length || commit.n === watermark.n, "commits follow the watermark");
+        assert(
+          commit.n === watermark.n + commit.header.voids.length || commit.n === watermark.n,
+          "commits follow the watermark",
+        );
         for (const item of commit.items) {
           const ops = foldRecord(readerAt(item.index), item);
           items.push({ commit: commit.n, item });

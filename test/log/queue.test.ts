@@ -2,7 +2,11 @@ import { expect, it } from "vitest";
 import { FairQueue, type Queued } from "../../src/log/queue.ts";
 import { Fault } from "../../src/std/faults.ts";
 
-const job = (project: string, bytes = 1_000, lane: Queued["lane"] = "normal", records = 1): Queued => ({ lane, load: { bytes, records }, project });
+const job = (project: string, bytes = 1_000, lane: Queued["lane"] = "normal", records = 1): Queued => ({
+  lane,
+  load: { bytes, records },
+  project,
+});
 const limits = { bytes: 1 << 20, records: 100 };
 
 function order(queue: FairQueue<Queued>): string[] {
@@ -28,7 +32,9 @@ it("lets control go first", () => {
 it("holds a project to its share, all to the whole, and keeps room for control", () => {
   const queue = new FairQueue<Queued>(limits);
   for (let i = 0; i < 25; i++) queue.push(job("a"), 0);
-  expect(() => queue.push(job("a"), 70)).toThrow(expect.objectContaining({ reason: "RATE_LIMITED", retryAfterMs: 70 }) as Fault);
+  expect(() => queue.push(job("a"), 70)).toThrow(
+    expect.objectContaining({ reason: "RATE_LIMITED", retryAfterMs: 70 }) as Fault,
+  );
   for (let p = 0; p < 65; p++) queue.push(job(`p${p}`), 0);
   expect(() => queue.push(job("late"), 0)).toThrow(Fault);
   for (let i = 0; i < 10; i++) queue.push(job("late", 1_000, "control"), 0);

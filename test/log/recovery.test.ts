@@ -6,7 +6,12 @@ import { createMemoryIndex } from "./memory-index.ts";
 import { createProject, createWorld, openIn, seededRandom, testKeys, type World, ORIGIN } from "./world.ts";
 import { initLedger } from "../../src/log/init.ts";
 
-async function grown(): Promise<{ store: MemoryStore; world: World; index: ReturnType<typeof createMemoryIndex>; n: number }> {
+async function grown(): Promise<{
+  store: MemoryStore;
+  world: World;
+  index: ReturnType<typeof createMemoryIndex>;
+  n: number;
+}> {
   const store = createMemoryStore();
   const world = await createWorld(store);
   const index = createMemoryIndex();
@@ -65,8 +70,16 @@ it("refuses another tree than the one that was signed", async () => {
     const found = await store.get("ledger", commitKey(n));
     if (found !== null) await forked.create("ledger", commitKey(n), found.body, {});
   }
-  const other = { ...world, lastSigned: { notes: [world.init.checkpoint], read: () => Promise.resolve([world.init.checkpoint]), write: () => Promise.resolve() }, random: seededRandom(99) };
-  const log = await openIn(other as unknown as World, forked);
+  const other = {
+    ...world,
+    lastSigned: {
+      notes: [world.init.checkpoint],
+      read: () => Promise.resolve([world.init.checkpoint]),
+      write: () => Promise.resolve(),
+    },
+    random: seededRandom(99),
+  };
+  const log = await openIn(other, forked);
   for (const name of ["x", "y", "z", "u", "v"]) await log.submit(createProject(name, world.init.system));
   await log[Symbol.asyncDispose]();
   await expect(openIn(world, forked)).rejects.toMatchObject({ code: "ledger.rollback" });
@@ -78,7 +91,9 @@ it("demands the head when nothing remembers it", async () => {
   const { size } = index.watermark;
   await expect(openIn(world, store)).rejects.toMatchObject({ code: "ledger.head-unknown" });
   const wrong = { root: new Uint8Array(32), size };
-  await expect(openIn(world, store, undefined, { acceptHead: wrong })).rejects.toMatchObject({ code: "ledger.rollback" });
+  await expect(openIn(world, store, undefined, { acceptHead: wrong })).rejects.toMatchObject({
+    code: "ledger.rollback",
+  });
   const root = Uint8Array.from(Buffer.from(index.watermark.root, "hex"));
   const log = await openIn(world, store, undefined, { acceptHead: { root, size } });
   await log[Symbol.asyncDispose]();
@@ -102,6 +117,14 @@ it("puts no trust in what lies at the head", async () => {
 
 it("does not make a second ledger in a bucket", async () => {
   const { store, world } = await grown();
-  const again = { clock: world.clock, keys: testKeys, lastSigned: world.lastSigned, origin: ORIGIN, random: world.random, retentionDays: 1, store };
+  const again = {
+    clock: world.clock,
+    keys: testKeys,
+    lastSigned: world.lastSigned,
+    origin: ORIGIN,
+    random: world.random,
+    retentionDays: 1,
+    store,
+  };
   await expect(initLedger(again)).rejects.toMatchObject({ code: "ledger.exists" });
 });

@@ -15,8 +15,22 @@ it("puts a group into one commit, contiguously, with its references", async () =
     admit: () => ({
       drafts: [
         { actor, body: { name: "fraud" }, kind: "project", links: [], requestId: "g" },
-        { actor, body: { classification: "CLASSIFICATION_PUBLIC", name: "d" }, kind: "dataset", links: [], project: "$0", requestId: "g" },
-        { actor, body: { classification: "CLASSIFICATION_PUBLIC", name: "d" }, kind: "dataset", links: [{ rel: "revises", to: "$1" }], project: "$0", requestId: "g" },
+        {
+          actor,
+          body: { classification: "CLASSIFICATION_PUBLIC", name: "d" },
+          kind: "dataset",
+          links: [],
+          project: "$0",
+          requestId: "g",
+        },
+        {
+          actor,
+          body: { classification: "CLASSIFICATION_PUBLIC", name: "d" },
+          kind: "dataset",
+          links: [{ rel: "revises", to: "$1" }],
+          project: "$0",
+          requestId: "g",
+        },
       ],
       value: null,
     }),
@@ -35,17 +49,18 @@ it("refuses in the words of the admission, and again when the row moved meanwhil
   const store = createMemoryStore();
   const world = await createWorld(store);
   await using log = await openIn(world, store);
-  const project = assertDefined((await log.submit(createProject("fraud", world.init.system))).committed?.records[0], "a project").id;
+  const project = assertDefined(
+    (await log.submit(createProject("fraud", world.init.system))).committed?.records[0],
+    "a project",
+  ).id;
   const answers = await Promise.allSettled([
     log.submit(createDataset(project, "d", "one")),
     log.submit(createDataset(project, "d", "two")),
     log.submit(createDataset(project, "d", "one")),
   ]);
-  expect(answers.map((a) => (a.status === "fulfilled" ? a.value.value : (a.reason as { reason: string }).reason))).toEqual([
-    "created",
-    "ALREADY_EXISTS",
-    "repeated",
-  ]);
+  expect(
+    answers.map((a) => (a.status === "fulfilled" ? a.value.value : (a.reason as { reason: string }).reason)),
+  ).toEqual(["created", "ALREADY_EXISTS", "repeated"]);
 });
 
 it("holds an answer that rests on a commit in flight until it is signed", async () => {
@@ -57,7 +72,11 @@ it("holds an answer that rests on a commit in flight until it is signed", async 
   const order: string[] = [];
   await Promise.all([
     log.submit(createProject("fraud", world.init.system)).then(() => order.push("made")),
-    log.submit(createProject("fraud", world.init.system)).then(({ value }) => order.push(log.index.reader().indexOf(value as never) === undefined ? "too early" : "found")),
+    log
+      .submit(createProject("fraud", world.init.system))
+      .then(({ value }) =>
+        order.push(log.index.reader().indexOf(value as never) === undefined ? "too early" : "found"),
+      ),
   ]);
   expect(order).toEqual(["made", "found"]);
 });
@@ -72,7 +91,9 @@ it("tells callers whose deadline passes while the store is silent, and commits a
   await expect(log.submit(submission)).rejects.toMatchObject({ reason: "DEADLINE_EXCEEDED" });
   await world.clock.sleep(60_000);
   expect(log.index.reader().get("name", keys.name("-", "project", "fraud"))).toBeDefined();
-  await expect(log.submit({ ...submission, deadlineMs: world.clock.now() - 1 })).rejects.toMatchObject({ reason: "DEADLINE_EXCEEDED" });
+  await expect(log.submit({ ...submission, deadlineMs: world.clock.now() - 1 })).rejects.toMatchObject({
+    reason: "DEADLINE_EXCEEDED",
+  });
   const gone = new AbortController();
   const waiting = log.submit({ ...createProject("risk", world.init.system), signal: gone.signal });
   gone.abort();
@@ -86,7 +107,10 @@ it("pushes back when records are not materialised", async () => {
   const log = await openIn(world, store, undefined, { backlogRecords: 10 });
   for (let i = 0; i < 4_000; i++) store.faults.next("create", "error-before", (_, key) => key.startsWith("records/"));
   await Promise.all(Array.from({ length: 12 }, (_, i) => log.submit(createProject(`p${i}`, world.init.system))));
-  await expect(log.submit(createProject("late", world.init.system))).rejects.toMatchObject({ reason: "RATE_LIMITED", retryAfterMs: 1_000 });
+  await expect(log.submit(createProject("late", world.init.system))).rejects.toMatchObject({
+    reason: "RATE_LIMITED",
+    retryAfterMs: 1_000,
+  });
   await store.faults.quiet();
   await world.clock.sleep(20_000);
   expect((await log.submit(createProject("late", world.init.system))).value).toBe("new");

@@ -105,11 +105,24 @@ export async function createWorld(store: ObjectStore, seed = 1): Promise<World> 
   const clock = new JumpingClock();
   const random = seededRandom(seed);
   const lastSigned = new MemoryLastSigned();
-  const init = await initLedger({ clock, keys: testKeys, lastSigned, origin: ORIGIN, random, retentionDays: 365, store });
+  const init = await initLedger({
+    clock,
+    keys: testKeys,
+    lastSigned,
+    origin: ORIGIN,
+    random,
+    retentionDays: 365,
+    store,
+  });
   return { clock, init, lastSigned, random };
 }
 
-export const openIn = (world: World, store: ObjectStore, index: Index = createMemoryIndex(), more: Partial<LogOptions> = {}): Promise<Log> =>
+export const openIn = (
+  world: World,
+  store: ObjectStore,
+  index: Index = createMemoryIndex(),
+  more: Partial<LogOptions> = {},
+): Promise<Log> =>
   openLog({
     clock: world.clock,
     graceMs: 60_000,
@@ -137,9 +150,14 @@ export const createProject = (name: string, owner: RecordId): Submission<RecordI
 });
 
 /** A dataset in a project; refused when the name is taken, and the same request is answered as before. */
-export const createDataset = (project: RecordId, name: string, requestId = `dataset-${name}`): Submission<"created" | "repeated"> => ({
+export const createDataset = (
+  project: RecordId,
+  name: string,
+  requestId = `dataset-${name}`,
+): Submission<"created" | "repeated"> => ({
   admit(reader) {
-    if (reader.get("request", viewKeys.request(undefined, project, requestId)) !== undefined) return { drafts: [], value: "repeated" };
+    if (reader.get("request", viewKeys.request(undefined, project, requestId)) !== undefined)
+      return { drafts: [], value: "repeated" };
     if (reader.get("name", viewKeys.name(project, "dataset", name)) !== undefined)
       throw new Fault("ALREADY_EXISTS", `${name} is there already.`);
     const draft: Draft = {

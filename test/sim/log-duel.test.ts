@@ -17,7 +17,9 @@ const ROUNDS = 12;
 /** Returns how often a process took over. */
 async function duel(seed: number): Promise<number> {
   const next = seededNumbers(seed);
-  const inner = createMemoryStore({ step: async () => (next() < 0.3 ? new Promise((resolve) => setImmediate(resolve)) : undefined) });
+  const inner = createMemoryStore({
+    step: async () => (next() < 0.3 ? new Promise((resolve) => setImmediate(resolve)) : undefined),
+  });
   const world = await createWorld(inner, seed);
   const answered = new Map<RecordId, number>();
   let takeovers = 0;
@@ -26,8 +28,15 @@ async function duel(seed: number): Promise<number> {
     lastSigned.notes = [...world.lastSigned.notes];
     const index = createMemoryIndex();
     for (let round = 0; round < ROUNDS; ) {
-      const store = createFaultStore(inner, { rates: { delay: 0.2, "error-after": 0.05, "error-before": 0.05, zombie: 0.05 }, seed: seed * 7 + who * 3 + round });
-      const log: Log = await openIn({ ...world, lastSigned, random: seededRandom(seed * 10 + who + round * 100) }, store, index);
+      const store = createFaultStore(inner, {
+        rates: { delay: 0.2, "error-after": 0.05, "error-before": 0.05, zombie: 0.05 },
+        seed: seed * 7 + who * 3 + round,
+      });
+      const log: Log = await openIn(
+        { ...world, lastSigned, random: seededRandom(seed * 10 + who + round * 100) },
+        store,
+        index,
+      );
       takeovers++;
       try {
         for (; round < ROUNDS; round++) {
@@ -45,13 +54,16 @@ async function duel(seed: number): Promise<number> {
   let chain = CommitChain.genesis();
   const places = new Map<RecordId, number>();
   const names: string[] = [];
-  for (const [n, key] of inner.keys("ledger").filter((k) => k.startsWith("commits/")).entries()) {
+  for (const [n, key] of inner
+    .keys("ledger")
+    .filter((k) => k.startsWith("commits/"))
+    .entries()) {
     expect(key).toBe(commitKey(n));
     const commit = chain.check(assertDefined(await inner.get("ledger", key), key).body, nativeVerifier);
     chain = chain.advance(commit);
     for (const item of commit.items) {
       places.set(item.entry.record, item.index);
-      if (item.record?.kind === "project") names.push(String(item.record.body["name"]));
+      if (item.record?.kind === "project") names.push(JSON.stringify(item.record.body["name"]));
     }
   }
   for (const [id, index] of answered) expect(places.get(id)).toBe(index);

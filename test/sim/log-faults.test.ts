@@ -29,7 +29,17 @@ it("survives chance", async () => {
     const life = await live({
       faults: [],
       keepIndex: seed % 2 === 0,
-      rates: { "crash-after": 0.004, "crash-before": 0.004, delay: 0.05, "disk-full": 0.02, duplicate: 0.02, "error-after": 0.04, "error-before": 0.04, torn: 0.02, zombie: 0.04 },
+      rates: {
+        "crash-after": 0.004,
+        "crash-before": 0.004,
+        delay: 0.05,
+        "disk-full": 0.02,
+        duplicate: 0.02,
+        "error-after": 0.04,
+        "error-before": 0.04,
+        torn: 0.02,
+        zombie: 0.04,
+      },
       seed,
     });
     await assertWhole(life).catch((error: unknown) => {

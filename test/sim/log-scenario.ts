@@ -23,7 +23,16 @@ import { Fault } from "../../src/std/faults.ts";
 import { createFaultStore, type FaultStore, type FaultStoreOptions } from "../fakes/fault-store.ts";
 import { createMemoryStore, type MemoryStore } from "../fakes/memory-store.ts";
 import { createMemoryIndex } from "../log/memory-index.ts";
-import { createDataset, createProject, JumpingClock, MemoryLastSigned, openIn, ORIGIN, seededRandom, testKeys } from "../log/world.ts";
+import {
+  createDataset,
+  createProject,
+  JumpingClock,
+  MemoryLastSigned,
+  openIn,
+  ORIGIN,
+  seededRandom,
+  testKeys,
+} from "../log/world.ts";
 
 const logKey = assertDefined(parseVkey(testKeys.log.vkey), "a key");
 
@@ -83,7 +92,9 @@ async function work(life: Life, log: Log): Promise<void> {
   const projects = await Promise.all(
     ["fraud", "risk"].map(async (name) => {
       const value = await attempt(life, log, createProject(name, system));
-      return value === "new" ? assertDefined(log.index.reader().get("name", `-/project/${name}`), name).value.id : value;
+      return value === "new"
+        ? assertDefined(log.index.reader().get("name", `-/project/${name}`), name).value.id
+        : value;
     }),
   );
   await Promise.all(
@@ -212,7 +223,9 @@ function assertAnswers({ acknowledged }: Life, items: readonly ValidItem[], tree
     expect(items.filter((i) => i.entry.record === id).map((i) => i.index)).toEqual([receipt.index]);
     const { checkpoint, signedBy } = openCheckpoint(utf8(receipt.checkpoint), [logKey], nativeVerifier);
     expect(signedBy).toHaveLength(1);
-    expect(verifyInclusion(receipt.index, receipt.size, leafHash(utf8(receipt.entry)), receipt.proof, checkpoint.root)).toBe(true);
+    expect(
+      verifyInclusion(receipt.index, receipt.size, leafHash(utf8(receipt.entry)), receipt.proof, checkpoint.root),
+    ).toBe(true);
     // The proof extends to the final tree.
     expect(formatHex(tree.root(checkpoint.size))).toBe(formatHex(checkpoint.root));
   }
@@ -229,7 +242,9 @@ function assertSignatures({ lastSigned }: Life, tree: HashStore): void {
 function assertGuards(items: readonly ValidItem[]): void {
   const requests = items.map((i) => `${i.record?.project ?? "-"} ${i.record?.request_id}`);
   expect(new Set(requests).size).toBe(requests.length);
-  const names = items.filter((i) => i.record?.kind === "dataset").map((i) => `${i.entry.project} ${JSON.stringify(i.record?.body["name"])}`);
+  const names = items
+    .filter((i) => i.record?.kind === "dataset")
+    .map((i) => `${i.entry.project} ${JSON.stringify(i.record?.body["name"])}`);
   expect(new Set(names).size).toBe(names.length);
 }
 
@@ -248,10 +263,10 @@ async function assertPublished({ inner }: Life, items: readonly ValidItem[], tre
   expect(size).toBe(items.length);
   const ledger = new Set(inner.keys("ledger"));
   for (const item of items.slice(0, size)) expect(ledger.has(recordKey(digestOf(item.entry.record)))).toBe(true);
-  const head_ = new Set(inner.keys("head"));
+  const heads = new Set(inner.keys("head"));
   for (const { level, n, width } of tilesOf(size)) {
-    const paths = [tilePath(Number(level), n, width), ...(level === 0 ? [entriesPath(n, width)] : [])];
-    for (const path of paths) expect((width === TILE_WIDTH ? ledger : head_).has(path), path).toBe(true);
+    const paths = [tilePath(level, n, width), ...(level === 0 ? [entriesPath(n, width)] : [])];
+    for (const path of paths) expect((width === TILE_WIDTH ? ledger : heads).has(path), path).toBe(true);
   }
 }
 

@@ -28,7 +28,8 @@ export function nativeSigner(name: string, algorithm: SigningAlgorithm, key: Key
     id: keyId(name, algorithm, publicKey),
     name,
     publicKey,
-    sign: (message) => sign(null, message, key),
+    // Not a Buffer, whose `slice` would share memory with what it was taken from.
+    sign: (message) => new Uint8Array(sign(null, message, key)),
     vkey: formatVkey(name, algorithm, publicKey),
   };
 }

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { initLedger } from "../../../src/log/init.ts";
 import { openLastSigned } from "../../../src/log/keys/last-signed-file.ts";
+import { Materialiser } from "../../../src/log/materialise.ts";
 import { openLog } from "../../../src/log/log.ts";
 import type { Index } from "../../../src/index/index.ts";
 import { setSha256 } from "../../../src/merkle/hash.ts";
@@ -25,6 +26,8 @@ const clock: Clock = {
   },
 };
 const random: Random = { bytes: (n) => randomBytes(n) };
+// "ack" measures the acknowledgement path alone.
+if (process.argv[5] === "ack") Materialiser.prototype.wake = () => undefined;
 const SECONDS = Number(process.argv[2] ?? 4);
 const IN_FLIGHT = Number(process.argv[3] ?? 512);
 
@@ -47,7 +50,7 @@ async function rawCreates(folder: string, inFlight: number, count: number): Prom
 
 async function openIndex(folder: string): Promise<Index> {
   if (process.argv[4] === "memory") return (await import("../memory-index.ts")).createMemoryIndex();
-  const { openLmdbIndex } = await import("../../../src/index/lmdb/lmdb-index.ts" as string);
+  const { openLmdbIndex } = await import("../../../src/index/lmdb/lmdb-index.ts");
   return openLmdbIndex({ path: join(folder, "index") });
 }
 
@@ -55,12 +58,26 @@ const folder = await mkdtemp(join(process.env["BENCH_DIR"] ?? tmpdir(), "datapil
 try {
   const raw1 = await rawCreates(folder, 1, 300);
   const raw16 = await rawCreates(folder, 16, 2_000);
-  await using store = await createFileStore({ allowAdvisoryLock: true, clock, minimumFreeBytes: 1, random, root: join(folder, "store") });
+  await using store = await createFileStore({
+    allowAdvisoryLock: true,
+    clock,
+    minimumFreeBytes: 1,
+    random,
+    root: join(folder, "store"),
+  });
   await using lastSigned = await openLastSigned(join(folder, "last-signed"));
   const shared = { clock, keys: testKeys, lastSigned, random, store };
   const init = await initLedger({ ...shared, origin: ORIGIN, retentionDays: 30 });
   const index = await openIndex(folder);
-  const log = await openLog({ ...shared, backlogRecords: 1e9, graceMs: 100, index, logger: quietLogger, queueLimits: { bytes: 1 << 30, records: 1e6 }, sealIntervalMs: NEVER_MS });
+  const log = await openLog({
+    ...shared,
+    backlogRecords: 1e9,
+    graceMs: 100,
+    index,
+    logger: quietLogger,
+    queueLimits: { bytes: 1 << 30, records: 1e6 },
+    sealIntervalMs: NEVER_MS,
+  });
   const made = await log.submit(createProject("fraud", init.system));
   const project = made.committed?.records[0]?.id ?? init.system;
   const times: number[] = [];
@@ -96,7 +113,7 @@ try {
       records_per_s: Math.round(times.length / seconds),
     }),
   );
-  await log[Symbol.asyncDispose]();
+  if (process.argv[5] !== "ack") await log[Symbol.asyncDispose]();
 } finally {
   await rm(folder, { force: true, recursive: true });
 }
