@@ -25,7 +25,8 @@ describe.each(KINDS)("%s at each store call", (kind) => {
 });
 
 it("survives chance", async () => {
-  for (let seed = 1; seed <= 60; seed++) {
+  let deaths = 0;
+  for (let seed = 1; seed <= 250; seed++) {
     const life = await live({
       faults: [],
       keepIndex: seed % 2 === 0,
@@ -42,8 +43,10 @@ it("survives chance", async () => {
       },
       seed,
     });
+    deaths += life.processes;
     await assertWhole(life).catch((error: unknown) => {
       throw new Error(`seed ${seed}`, { cause: error });
     });
   }
+  expect(deaths).toBeGreaterThan(50);
 });
