@@ -49,13 +49,13 @@ export function planRoleBinding(a: Admission, request: CreateRoleBindingRequest)
   const binding = draft(a, "role.binding", bodyFor(request, role, members));
   const existing = findByContent(a, binding);
   if (existing !== undefined && isInForce(a, existing)) return { drafts: [], existing: { id: existing } };
-  const member = request.group === "" ? members[0] : request.group;
+  const member = request.group === "" ? (members[0] ?? "") : request.group;
   return gated(
     a,
     {
       target: "role.binding.grant",
-      subjects: members,
-      request: { role, ...(member === undefined ? {} : { member }) },
+      subjects: [a.project],
+      request: { role, member },
       action: actionOf("CreateRoleBinding", request),
     },
     (): readonly Draft[] => [binding],

@@ -8,19 +8,22 @@
  *   policy is bound.
  */
 import { keys } from "../fold/view.ts";
+import { groupsOf, rolesOf } from "../identity/authorise.ts";
 import { ledgerOf } from "../identity/ledger.ts";
 import type { Draft, DraftLink, DraftRef } from "../log/submission.ts";
 import { actionDigest, approvalRequestBody, decisionBody, evidenceDigest } from "../policy/decision.ts";
 import { evaluate, PolicyCache } from "../policy/engine.ts";
-import { deriveInput, type RequestPart } from "../policy/input.ts";
+import { type PendingDraft, pendingId, withDrafts } from "../policy/fact-reader.ts";
+import { type ActorPart, deriveInput, type RequestPart } from "../policy/input.ts";
 import type { Judgement, Outcome, PolicyInForce } from "../policy/judgement.ts";
 import { ONLY_WHERE_BOUND, type Target } from "../policy/targets.ts";
 import { projectOf } from "../query/resolve.ts";
 import type { JsonObject } from "../record/json.ts";
-import type { RecordId } from "../std/brand.ts";
+import { sortLinks } from "../record/record.ts";
+import { assertDefined } from "../std/assert.ts";
+import { parseRecordId, type RecordId } from "../std/brand.ts";
 import { formatTime, parseTime } from "../std/ports.ts";
 import { type Admission, draft, findByContent, link, type Plan } from "./admission.ts";
-import { PendingReader } from "./pending.ts";
 
 /** Days for which a request for approval stays open, when no rule says less. */
 const APPROVAL_MS = 7 * 86_400_000;
@@ -33,6 +36,8 @@ export interface Ask {
   readonly project?: RecordId;
   /** What the caller asks for: from, to, reason, alias, role, member, roots. */
   readonly request?: RequestPart;
+  /** The report that is judged, at `quality.gate`. */
+  readonly report?: DraftRef;
   /** Drafts of the group that come before the decision. */
   readonly before?: readonly Draft[];
   /** Nothing is asked for but the answer. */
@@ -54,6 +59,9 @@ export interface Decided {
 
 const cache = new PolicyCache();
 
+/** The id under which a draft of the group is shown to the input. */
+const idOf = (ref: DraftRef): RecordId => parseRecordId(ref) ?? pendingId(Number(ref.slice(1)));
+
 /** The policies in force for a target: the ledger's and the project's. */
 export function policiesInForce(a: Admission, target: Target, project: RecordId = a.project): PolicyInForce[] {
   const ledger = ledgerOf(a.reader);
@@ -68,24 +76,33 @@ export function policiesInForce(a: Admission, target: Target, project: RecordId 
 export function decide(a: Admission, ask: Ask): Decided {
   const project = ask.project ?? a.project;
   const policies = policiesInForce(a, ask.target, project);
-  const reader = new PendingReader(a.reader, ask.before ?? [], formatTime(a.nowMs));
-  const { input, facts } = deriveInput(ask.target, reader, {
-    project,
-    subjects: ask.subjects as readonly RecordId[],
-    actor: a.caller.principal,
-    authenticatedAtMs: a.caller.authenticatedAtMs,
-    nowMs: a.nowMs,
-    preview: ask.preview ?? false,
-    request: ask.request ?? {},
-    ...(a.approvalRequest === undefined ? {} : { approvalRequest: a.approvalRequest }),
-  });
+  const { reader, pending } = withDrafts(
+    a.reader,
+    (ask.before ?? []).map((d) => pendingDraft(a, d)),
+    formatTime(a.nowMs),
+  );
+  const { input, facts } = deriveInput(
+    {
+      target: ask.target,
+      subject: idOf(assertDefined(ask.subjects[0], "a decision has a subject")),
+      request: ask.request ?? {},
+      actor: actorPart(a, project),
+      now: formatTime(a.nowMs),
+      tree_size: a.reader.size,
+      preview: ask.preview ?? false,
+      approvals: approvalsOf(a),
+      ...(ask.report === undefined ? {} : { report: idOf(ask.report) }),
+      pending: new Set(pending),
+    },
+    reader,
+  );
   const judgement = evaluate(policies, input, { cache });
   const body = decisionBody({ target: ask.target, input, judgement, preview: ask.preview ?? false });
   const links: DraftLink[] = [
     ...link("subject", ...new Set(ask.subjects)),
     ...link("policy", ...judgement.policies.map((p) => p.record)),
     ...link("approval", ...approvalsOf(a)),
-    ...link("fact", ...new Set(facts)),
+    ...link("fact", ...facts, ask.report?.startsWith("$") === true ? ask.report : undefined),
   ];
   return {
     outcome: judgement.outcome,
@@ -93,6 +110,28 @@ export function decide(a: Admission, ask: Ask): Decided {
     decision: draft(a, "decision", body, links, project),
     actionDigest: actionDigest({ target: ask.target, subjects: ask.subjects, action: ask.action ?? {}, policies }),
     evidenceDigest: evidenceDigest(input),
+  };
+}
+
+/** Who asks, as policies see him: with the groups and roles that he has where the decision is made. */
+function actorPart(a: Admission, project: RecordId): ActorPart {
+  const { caller, reader, nowMs } = a;
+  return {
+    principal: caller.principal,
+    type: caller.type,
+    groups: groupsOf(reader, caller.principal, project, nowMs),
+    roles: rolesOf(reader, caller.principal, project, nowMs),
+    auth_age_s: Math.max(0, Math.floor((nowMs - caller.authenticatedAtMs) / 1_000)),
+  };
+}
+
+function pendingDraft(a: Admission, { actor, body, kind, links, project }: Draft): PendingDraft {
+  return {
+    actor,
+    body,
+    kind,
+    links: sortLinks(links.map(({ rel, to }) => ({ rel, to: idOf(to) }))),
+    project: project === undefined ? a.project : idOf(project),
   };
 }
 
@@ -108,13 +147,17 @@ export function decideWhereBound(a: Admission, ask: Ask): Decided | undefined {
 }
 
 /** The plan of a change that policies judge: decision and effect, or decision and request for approval, or the decision. */
-export function gated(a: Admission, ask: Ask, effect: (decision: DraftRef) => readonly Draft[]): Plan {
+export function gated(
+  a: Admission,
+  ask: Ask,
+  effect: (decision: DraftRef, approvals: readonly RecordId[]) => readonly Draft[],
+): Plan {
   const before = ask.before ?? [];
   const decided = decide(a, ask);
   const at = before.length;
   const drafts = [...before, decided.decision];
   if (decided.outcome === "ALLOW") {
-    return { drafts: [...drafts, ...effect(`$${at}`)], primary: at + 1, decision: at };
+    return { drafts: [...drafts, ...effect(`$${at}`, approvalsOf(a))], primary: at + 1, decision: at };
   }
   if (decided.outcome !== "REQUIRE_APPROVAL" || ask.action === undefined) return { drafts, decision: at };
   return waiting(a, ask, decided, drafts);

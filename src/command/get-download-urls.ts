@@ -8,11 +8,12 @@ import {
 } from "../../gen/ts/animus/datapilot/v1/artifact_pb.ts";
 import { notFound } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
+import type { Draft } from "../log/submission.ts";
 import { assertDefined } from "../std/assert.ts";
 import { type Digest, parseRecordId, type RecordId } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
 import { formatTime } from "../std/ports.ts";
-import { type Admission, created, draft, link, type Plan, resolve } from "./admission.ts";
+import { type Admission, draft, link, type Plan, resolve } from "./admission.ts";
 import { artifactOf } from "./artifacts.ts";
 import { bodyOf, invalid } from "./body.ts";
 import type { Deps } from "./context.ts";
@@ -71,8 +72,13 @@ function plan(a: Admission, texts: readonly string[], { address, agent }: Client
   checkCount("artifacts", texts.length, MAX_BATCH);
   const artifacts = texts.map((text) => findArtifact(a, text));
   const subjects = [...new Set(artifacts)];
-  const decided = decideWhereBound(a, { target: "artifact.download", subjects });
-  if (decided !== undefined && decided.outcome !== "ALLOW") return { drafts: [decided.decision], decision: 0 };
+  const decisions: Draft[] = [];
+  for (const subject of subjects) {
+    const decided = decideWhereBound(a, { target: "artifact.download", subjects: [subject] });
+    if (decided === undefined) break;
+    if (decided.outcome !== "ALLOW") return { drafts: [decided.decision], decision: 0 };
+    decisions.push(decided.decision);
+  }
   const body = bodyOf(
     "access",
     create(AccessSchema, {
@@ -85,8 +91,7 @@ function plan(a: Admission, texts: readonly string[], { address, agent }: Client
     }),
   );
   const access = draft(a, "access", body, link("subject", ...subjects));
-  const { drafts, primary } = created(access, ...(decided === undefined ? [] : [decided.decision]));
-  return { drafts, primary: primary ?? 0, value: { project: a.project, artifacts } };
+  return { drafts: [access, ...decisions], primary: 0, value: { project: a.project, artifacts } };
 }
 
 /** By the record's id, or by the content's digest, which has the same form. */

@@ -41,8 +41,8 @@ function planReport(a: Admission, request: ReportQualityRequest): Plan {
     ...link("raw", raw),
   ]);
   if (request.report?.complete !== true) return created(report);
-  const { decision } = decide(a, { target: "quality.gate", subjects: [version], before: [report] });
-  return { drafts: [report, withReport(decision, "$0")], primary: 0, decision: 1 };
+  const { decision } = decide(a, { target: "quality.gate", subjects: [version], before: [report], report: "$0" });
+  return { drafts: [report, decision], primary: 0, decision: 1 };
 }
 
 /** Judges the newest complete report of a version again, by the rules of now. */
@@ -61,8 +61,8 @@ function planGate(a: Admission, request: EvaluateGateRequest): Plan {
   if (report === undefined) {
     throw invalid("dataset_version", "has no complete report: report measurements first");
   }
-  const { decision } = decide(a, { target: "quality.gate", subjects: [version] });
-  return { drafts: [withReport(decision, report)], primary: 0, decision: 0 };
+  const { decision } = decide(a, { target: "quality.gate", subjects: [version], report });
+  return { drafts: [decision], primary: 0, decision: 0 };
 }
 
 /** The quality of a version is judged where it lies. */
@@ -80,9 +80,3 @@ function newestCompleteReport(a: Admission, version: RecordId): RecordId | undef
   }
   return newest;
 }
-
-/** The decision says which report it judged. */
-const withReport = <D extends ReturnType<typeof draft>>(decision: D, report: RecordId | `$${number}`): D =>
-  decision.links.some((l) => l.to === report)
-    ? decision
-    : { ...decision, links: [...decision.links, { rel: "fact", to: report }] };

@@ -365,8 +365,8 @@ const resolved = (to: string, ids: readonly RecordId[]): RecordId =>
   parseRecordId(to) ?? assertDefined(ids[Number(to.slice(1))], "a draft links to an earlier one");
 
 const NOTHING: ReadonlySet<string> = new Set();
-/** What a decision says about the moment of admission, which is between the state before a record and the record. */
-const VOLATILE = ["tree_size", "input_digest"];
+/** What a decision says about the moment of its admission, and about that of the caller's authentication. */
+const VOLATILE = ["auth_age_s", "evaluated_at", "input_digest", "now", "tree_size"];
 
 /** Equal JSON; references of personal values are equal when their values are, or when a value was erased. */
 async function isSame(
