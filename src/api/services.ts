@@ -93,8 +93,8 @@ export function createServices(edge: Edge): readonly Served[] {
     };
   /** A read: who is refused leaves a record. */
   const read =
-    <I extends object, O>(question: Command<I, O>) =>
-    (caller: Caller, request: I, context: HandlerContext): Promise<Awaited<O>> => {
+    <I extends object, O>(question: Command<I, O | Promise<O>>) =>
+    (caller: Caller, request: I, context: HandlerContext): Promise<O> => {
       const project = "project" in request && typeof request.project === "string" ? { project: request.project } : {};
       return recorded(deps, caller, project, async () => question(deps, caller, request, context.signal));
     };

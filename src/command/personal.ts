@@ -24,7 +24,14 @@ export interface PersonalStore {
   put(value: string, signal?: AbortSignal): Promise<string>;
   /** The value; undefined when it was erased, is not here, or is not what the reference says. */
   get(reference: string, signal?: AbortSignal): Promise<string | undefined>;
+  /** The value with its salt, as evidence shows it. */
+  preimage(reference: string, signal?: AbortSignal): Promise<Preimage | undefined>;
   remove(reference: string, signal?: AbortSignal): Promise<void>;
+}
+
+export interface Preimage {
+  readonly salt: string;
+  readonly value: string;
 }
 
 /** The digest in a reference; undefined for a text that is none. */
@@ -34,6 +41,16 @@ export const parsePersonal = (reference: string): Digest | undefined =>
 const sha256 = (bytes: Uint8Array): Digest => createHash("sha256").update(bytes).digest("hex") as Digest;
 
 export function createPersonalStore(store: ObjectStore, random: Random): PersonalStore {
+  const preimage: PersonalStore["preimage"] = async (reference, signal) => {
+    const digest = parsePersonal(reference);
+    if (digest === undefined) return undefined;
+    const found = await store.get("personal", personalKey(digest), { signal });
+    if (found === null || sha256(found.body) !== digest) return undefined;
+    const parsed = parseCanonical(found.body, { maxBytes: MAX_PREIMAGE_BYTES });
+    if (!isObject(parsed)) return undefined;
+    const { salt, value } = parsed;
+    return typeof salt === "string" && typeof value === "string" ? { salt, value } : undefined;
+  };
   return {
     async put(value, signal) {
       const preimage = canonicalBytes({ salt: formatBase64Url(random.bytes(SALT_BYTES)), value });
@@ -44,15 +61,8 @@ export function createPersonalStore(store: ObjectStore, random: Random): Persona
       await store.replace("personal", personalKey(digest), preimage, { signal });
       return `${PREFIX}${digest}`;
     },
-    async get(reference, signal) {
-      const digest = parsePersonal(reference);
-      if (digest === undefined) return undefined;
-      const found = await store.get("personal", personalKey(digest), { signal });
-      if (found === null || sha256(found.body) !== digest) return undefined;
-      const preimage = parseCanonical(found.body, { maxBytes: MAX_PREIMAGE_BYTES });
-      const value = isObject(preimage) ? preimage["value"] : undefined;
-      return typeof value === "string" ? value : undefined;
-    },
+    get: async (reference, signal) => (await preimage(reference, signal))?.value,
+    preimage,
     async remove(reference, signal) {
       const digest = parsePersonal(reference);
       if (digest !== undefined) await store.remove("personal", personalKey(digest), { signal });

@@ -2,7 +2,7 @@
  * A ledger's home on one host: the three buckets of the embedded store, and beside them what is not data: index, keys, and
  * what outsiders are given to trust.
  */
-import { createHash, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -40,7 +40,7 @@ export const systemClock: Clock = {
 export const systemRandom: Random = { bytes: (length) => new Uint8Array(randomBytes(length)) };
 
 /** The platform's SHA-256 is several times as fast as the pure one. */
-export const useNativeSha256 = (): void => setSha256((data) => createHash("sha256").update(data).digest());
+export const useNativeSha256 = (): void => setSha256((data) => hash("sha256", data, "buffer"));
 
 /** Makes the folders of a new home; refuses one that holds something. */
 export async function createHome(root: string): Promise<Home> {

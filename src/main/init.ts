@@ -2,12 +2,13 @@
 import { formatHex } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import type { RecordId } from "../std/brand.ts";
-import { bootstrap } from "../command/bootstrap.ts";
+import { bootstrap, type Person } from "../command/bootstrap.ts";
 import { createPersonalStore } from "../command/personal.ts";
 import { initLedger } from "../log/init.ts";
 import { generateKeyFiles } from "../log/keys/key-files.ts";
 import { openLastSigned } from "../log/keys/last-signed-file.ts";
 import type { Logger } from "../log/ports.ts";
+import { baseline } from "../policy/baseline.ts";
 import { createFileStore } from "../store/fs/file-store.ts";
 import { probeStore } from "../store/probes.ts";
 import { createHome, systemClock, systemRandom } from "./home.ts";
@@ -20,14 +21,17 @@ export interface InitRequest {
   readonly origin: string;
   readonly retentionDays: number;
   readonly solo: boolean;
-  readonly admin: { readonly name: string; readonly displayName: string };
+  readonly admin: Person;
+  /** Further persons of the groups that the policies name, so that nobody approves what he asks for. */
+  readonly approvers: readonly Person[];
   readonly logger: Logger;
 }
 
 export interface InitAnswer extends TrustFiles {
   readonly origin: string;
   readonly genesis: RecordId;
-  readonly token: string;
+  /** Secrets by the name of the person. */
+  readonly tokens: ReadonlyMap<string, string>;
 }
 
 const ORIGIN_NAME = /^[A-Za-z0-9][A-Za-z0-9.-]{0,199}$/;
@@ -46,9 +50,12 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
   })();
   await using ledger = await openLedger(home, { logger });
   const { log, store } = ledger;
-  const token = await bootstrap({ admin: request.admin, log, personal: createPersonalStore(store, systemRandom), random: systemRandom, clock: systemClock, solo });
+  const { secrets } = await bootstrap(
+    { log, personal: createPersonalStore(store, systemRandom), random: systemRandom },
+    { admin: request.admin, approvers: request.approvers, policies: baseline({ solo }) },
+  );
   const files = trustOf(keys);
   await writeTrust(home.trust, files, genesis);
   await keepCheckpoint(home.trust, (await log.seal()).checkpoint);
-  return { ...files, genesis, origin, token };
+  return { ...files, genesis, origin, tokens: secrets };
 }

@@ -39,6 +39,7 @@ export const createInitSpec = (): Spec => ({
     ["--solo", "leave the baseline's approvals out; the genesis says so"],
     ["--admin <name>", "name of the administrator's principal (default admin)"],
     ["--admin-display-name <text>", "printed name of the administrator"],
+    ["--approver <name=printed name>...", "a further person, in every group that the policies name; nobody approves what he asks for"],
     ["--retention-days <days>", `days for which objects are locked at least (default ${DEFAULT_DAYS})`],
   ],
   remote: false,
@@ -46,13 +47,14 @@ export const createInitSpec = (): Spec => ({
     const name = c.text("admin") ?? "admin";
     const answer = await init({
       admin: { displayName: c.text("adminDisplayName") ?? name, name },
+      approvers: c.list("approver").map((text) => ({ displayName: text.slice(text.indexOf("=") + 1), name: text.split("=", 1)[0] ?? "" })),
       logger: createLogger("warn"),
       origin: c.text("origin") ?? "datapilot.local",
       retentionDays: c.number("retentionDays") ?? DEFAULT_DAYS,
       root: directory(c),
       solo: c.options["solo"] === true,
     });
-    c.print({ commit_vkey: answer.commitVkey, dir: directory(c), genesis: answer.genesis, log_pq_vkey: answer.logPqVkey, log_vkey: answer.logVkey, origin: answer.origin, policy: answer.policy, token: answer.token }, () => `ledger   ${paint(c.io, "bold", answer.origin)}\ngenesis  ${answer.genesis}\nlog      ${answer.logVkey}\ncommit   ${answer.commitVkey}\n\nGive outsiders ${directory(c)}/trust/ by another way than this server.\n\n${paint(c.io, "bold", "Token of the administrator, shown this once only:")}\n${answer.token}\n\nNext: datapilot server --dir ${directory(c)}\n`);
+    c.print({ commit_vkey: answer.commitVkey, dir: directory(c), genesis: answer.genesis, log_pq_vkey: answer.logPqVkey, log_vkey: answer.logVkey, origin: answer.origin, policy: answer.policy, token: answer.tokens.get(name) ?? "", tokens: Object.fromEntries(answer.tokens) }, () => `ledger   ${paint(c.io, "bold", answer.origin)}\ngenesis  ${answer.genesis}\nlog      ${answer.logVkey}\ncommit   ${answer.commitVkey}\n\nGive outsiders ${directory(c)}/trust/ by another way than this server.\n\n${paint(c.io, "bold", "Tokens, shown this once only:")}\n${[...answer.tokens].map(([who, secret]) => `${who}  ${secret}\n`).join("")}\nNext: datapilot server --dir ${directory(c)}\n`);
   },
   summary: "make a ledger, its keys and one administrator",
   words: "init",
