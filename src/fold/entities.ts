@@ -45,7 +45,7 @@ const ENTITY_KINDS: Readonly<Record<string, EntityKind>> = {
 export const LEDGER_NAME = "_ledger";
 
 /** Takes the next number below a parent. */
-export function takeNumber(folding: Folding, parent: string, kind: string): number {
+function takeNumber(folding: Folding, parent: string, kind: string): number {
   const key = keys.count(parent, kind);
   const n = (folding.get("count", key)?.n ?? 0) + 1;
   folding.put("count", key, { n });

@@ -1,6 +1,5 @@
 /** Runs: a plan, its start, what it reports, its end; and how many of its children run. */
 import type { RecordId } from "../std/brand.ts";
-import { takeNumber } from "./entities.ts";
 import type { Folding } from "./folding.ts";
 import { keys, type RunRow, type RunState } from "./view.ts";
 
@@ -36,12 +35,13 @@ export function foldRunStart(folding: Folding): void {
   });
 }
 
+/** A run's row counts its batches, so they have numbers but no row in `count`. */
 export function foldRunBatch(folding: Folding): void {
   const run = folding.link("run");
-  if (run === undefined) return;
-  const row = folding.get("run", run);
-  if (row !== undefined) folding.put("run", run, { ...row, batches: row.batches + 1, last: folding.id });
-  takeNumber(folding, run, folding.record.kind);
+  const row = run === undefined ? undefined : folding.get("run", run);
+  if (run === undefined || row === undefined) return;
+  folding.put("run", run, { ...row, batches: row.batches + 1, last: folding.id });
+  folding.put("nth", batchKey(run, row.batches), { id: folding.id });
 }
 
 const ENDS: Readonly<Record<string, RunState>> = {

@@ -1,7 +1,9 @@
 /**
- * The index port on LMDB. Each `apply` is one transaction: rows, links, tree and watermark change together or not at all. When a
- * transaction fails, what is in memory is thrown away and read back, so the index stands where it stood.
+ * The index port on LMDB, written behind: `apply` changes the state in memory, and one transaction writes what changed since the
+ * last, rows, links, tree and watermark together, after WRITE_RECORDS entries or WRITE_AFTER_MS. A crash thus leaves the index at
+ * an earlier watermark, whole, and the commits beyond it are read again. Readers see what is applied, written or not.
  *
+ * What fails after the checks is a bug or a full disk: the index refuses to go on, and is opened again.
  * An index of another layout or fold is cleared when it is opened: it is rebuilt from the commits.
  */
 import { FOLD_VERSION } from "../../fold/fold.ts";
@@ -9,8 +11,7 @@ import type { NodeReader } from "../../merkle/proofs.ts";
 import { assert } from "../../std/assert.ts";
 import type { TreeSize } from "../../std/brand.ts";
 import type { AppliedCommit, Index, IndexReader, Watermark } from "../index.ts";
-import { u32Key } from "./keys.ts";
-import { LmdbReader } from "./reader.ts";
+import { type CurrentState, LmdbReader } from "./reader.ts";
 import { IndexState } from "./state.ts";
 import { Tables, WriteSet } from "./tables.ts";
 
@@ -24,10 +25,17 @@ export interface LmdbIndexOptions {
   readonly path: string;
 }
 
+/** A transaction costs as much as some twenty entries, and the event loop stands still for it: about 20 ms at this number. */
+const WRITE_RECORDS = 512;
+const WRITE_AFTER_MS = 100;
+
 export class LmdbIndex implements Index {
   readonly #tables: Tables;
   #state: IndexState;
-  readonly #currentState = (): IndexState => this.#state;
+  readonly #current: CurrentState = { state: () => this.#state, write: () => this.#write() };
+  #pendingRecords = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #broken: unknown;
 
   constructor(tables: Tables) {
     this.#tables = tables;
@@ -40,44 +48,56 @@ export class LmdbIndex implements Index {
   }
 
   apply(commits: readonly AppliedCommit[]): void {
-    if (commits.length === 0) return;
-    this.#change((set) => {
-      for (const commit of commits) this.#state.add(commit);
-      this.#state.collect(set);
+    this.#state.check(commits);
+    this.#change(() => {
+      for (const commit of commits) {
+        this.#state.add(commit);
+        this.#pendingRecords += commit.items.length;
+      }
+      if (this.#pendingRecords >= WRITE_RECORDS) this.#write();
     });
-    this.#state.settle();
   }
 
   setMaterialised(size: TreeSize): void {
     assert(size <= this.watermark.size, "only what is applied is materialised");
-    this.#change((set) => {
-      this.#state.setWatermark({ materialised: size });
-      this.#state.collectWatermark(set);
-    });
+    this.#change(() => this.#state.setWatermark({ materialised: size }));
   }
 
   setPublished(size: TreeSize): void {
     assert(size <= this.watermark.size, "only what is applied is published");
-    this.#change((set) => {
-      for (const { key } of this.#tables.range("tail", { start: u32Key(0) })) {
-        const commit = this.#state.commit(key.readUInt32BE());
-        if (commit !== undefined && commit.size > size) break;
-        set.remove("tail", key);
-      }
+    this.#change(() => {
+      this.#state.trimTail(size);
       this.#state.setWatermark({ published: size });
-      this.#state.collectWatermark(set);
     });
   }
 
-  #change(collect: (set: WriteSet) => void): void {
-    const set = new WriteSet();
+  #change(change: () => void): void {
+    assert(this.#broken === undefined, `the index failed before: ${String(this.#broken)}`);
     try {
-      collect(set);
-      this.#tables.write(set);
+      change();
     } catch (error) {
-      this.#state = new IndexState(this.#tables);
+      this.#broken = error;
       throw error;
     }
+    this.#timer ??= setTimeout(() => {
+      // The next change tells of a failure.
+      try {
+        this.#write();
+      } catch (error) {
+        this.#broken = error;
+      }
+    }, WRITE_AFTER_MS).unref();
+  }
+
+  #write(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#broken !== undefined) return;
+    const set = new WriteSet();
+    this.#state.collect(set);
+    this.#tables.write(set);
+    this.#state.settle();
+    this.#pendingRecords = 0;
   }
 
   reader(asOf?: TreeSize): IndexReader {
@@ -86,7 +106,7 @@ export class LmdbIndex implements Index {
       asOf === undefined || (Number.isInteger(asOf) && asOf >= 0 && asOf <= size),
       "a reader's size is at most the applied size",
     );
-    return new LmdbReader(this.#currentState, asOf ?? size);
+    return new LmdbReader(this.#current, asOf ?? size);
   }
 
   nodes(): NodeReader {
@@ -98,14 +118,19 @@ export class LmdbIndex implements Index {
   }
 
   commitBytes(n: number): Uint8Array | undefined {
-    return this.#tables.get("tail", u32Key(n));
+    return this.#state.commitBytes(n);
   }
 
-  flush(): Promise<void> {
-    return this.#tables.flush();
+  async flush(): Promise<void> {
+    this.#write();
+    await this.#tables.flush();
   }
 
   clear(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#pendingRecords = 0;
+    this.#broken = undefined;
     this.#reset();
     this.#state = new IndexState(this.#tables);
   }
@@ -118,6 +143,7 @@ export class LmdbIndex implements Index {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#write();
     await this.#tables.close();
   }
 }

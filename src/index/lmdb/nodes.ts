@@ -33,6 +33,11 @@ export class Nodes {
     }
   }
 
+  /** Number of leaves. */
+  get size(): number {
+    return this.#counts[0] ?? 0;
+  }
+
   append(leaf: Uint8Array): void {
     let node = leaf;
     for (let level = 0; ; level++) {

@@ -12,14 +12,24 @@ import { LINK_BLOCK } from "./links.ts";
 import { ANY_KIND, ANY_PROJECT } from "./lists.ts";
 import { type IndexState, linksTo } from "./state.ts";
 
+/** The index as it is now. */
+export interface CurrentState {
+  state(): IndexState;
+  /** Writes what is pending. */
+  write(): void;
+}
+
 export class LmdbReader implements IndexReader {
   readonly size: TreeSize;
-  readonly #state: () => IndexState;
+  readonly #current: CurrentState;
 
-  /** `state` gives the index as it is now; it stays the same but for `clear` and a failed transaction. */
-  constructor(state: () => IndexState, size: TreeSize) {
-    this.#state = state;
+  constructor(current: CurrentState, size: TreeSize) {
+    this.#current = current;
     this.size = size;
+  }
+
+  #state(): IndexState {
+    return this.#current.state();
   }
 
   #holds(i: number): boolean {
@@ -123,6 +133,7 @@ export class LmdbReader implements IndexReader {
   }
 
   scan<V extends View>(view: V, prefix: string): Iterable<readonly [key: string, row: Rows[V]]> {
+    if (this.#state().rows.hasPending) this.#current.write();
     return this.#state().rows.scan(view, prefix, this.size);
   }
 

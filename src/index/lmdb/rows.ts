@@ -5,13 +5,14 @@
  * A stored row is the index that made it (big-endian) and its canonical JSON, empty when the row is gone.
  */
 import type { TextOp } from "../../fold/state-digest.ts";
-import type { Rows as RowsOf, View, ViewRow } from "../../fold/view.ts";
-import type { LogIndex } from "../../std/brand.ts";
+import { type Rows as RowsOf, type View, VIEWS, type ViewRow } from "../../fold/view.ts";
+import type { LogIndex, RecordId } from "../../std/brand.ts";
 import { Generations } from "./cache.ts";
 import { afterPrefix, historyKey, textOfViewKey, viewKey } from "./keys.ts";
 import type { Tables, WriteSet } from "./tables.ts";
 
-const CACHED_ROWS = 65_536;
+/** Rows of a view in one generation. */
+const CACHED_ROWS = 16_384;
 
 /** `value` is null when the row is gone. */
 interface Version {
@@ -20,46 +21,53 @@ interface Version {
 }
 
 interface Pending extends Version {
-  readonly view: View;
-  readonly key: string;
   readonly text: string;
 }
+
+interface Older {
+  readonly changedAt: LogIndex;
+  /** As stored: empty when the row was gone. */
+  readonly text: string;
+}
+
+const byView = <T>(create: () => T): Readonly<Record<View, T>> =>
+  Object.fromEntries(VIEWS.map((view) => [view, create()])) as Record<View, T>;
 
 /** Where there never was a row. */
 const NOTHING: Version = { changedAt: -1 as LogIndex, value: null };
 
-const nameOf = (view: View, key: string): string => `${view}\0${key}`;
-
 export class RowStore {
   readonly #tables: Tables;
-  readonly #cache = new Generations<string, Version>(CACHED_ROWS);
+  readonly #caches = byView(() => new Generations<string, Version>(CACHED_ROWS));
   /** Rows that changed since the last transaction. */
-  readonly #pending = new Map<string, Pending>();
-  /** Older versions since the last transaction. */
-  readonly #older: { readonly key: Buffer; readonly text: string | Buffer }[] = [];
+  readonly #pending = byView(() => new Map<string, Pending>());
+  /** Older versions of those. */
+  readonly #older = byView(() => new Map<string, Older[]>());
 
   constructor(tables: Tables) {
     this.#tables = tables;
   }
 
-  #newest(view: View, key: string, name: string): Version {
-    const held = this.#pending.get(name) ?? this.#cache.get(name);
+  #newest(view: View, key: string): Version {
+    const held = this.#pending[view].get(key) ?? this.#caches[view].get(key);
     if (held !== undefined) return held;
     const stored = this.#tables.get("view", viewKey(view, key));
     const version = stored === undefined ? NOTHING : decode(stored);
-    this.#cache.set(name, version);
+    this.#caches[view].set(key, version);
     return version;
   }
 
   /** The row as of the first `size` entries. */
   get<V extends View>(view: V, key: string, size: number): ViewRow<V> | undefined {
-    let version = this.#newest(view, key, nameOf(view, key));
+    let version = this.#newest(view, key);
     if (version.changedAt >= size) version = this.#before(view, key, size);
     return version.value === null ? undefined : { changedAt: version.changedAt, value: version.value as RowsOf[V] };
   }
 
   #before(view: View, key: string, size: number): Version {
     if (size === 0) return NOTHING;
+    const held = this.#older[view].get(key)?.findLast((version) => version.changedAt < size);
+    if (held !== undefined) return { changedAt: held.changedAt, value: parse(held.text) };
     const range = { end: historyKey(view, key, 0), limit: 1, reverse: true, start: historyKey(view, key, size - 1) };
     for (const { key: found, value } of this.#tables.range("history", range)) return decodeOlder(found, value);
     // The end of a range is exclusive: what entry 0 made is asked for by itself.
@@ -67,37 +75,52 @@ export class RowStore {
     return first === undefined ? NOTHING : decodeOlder(range.end, first);
   }
 
-  /** Takes what entry `index` changes. */
-  change(index: LogIndex, op: TextOp): void {
-    const name = nameOf(op.view, op.key);
-    const pending = this.#pending.get(name);
-    if (pending !== undefined)
-      this.#older.push({ key: historyKey(op.view, op.key, pending.changedAt), text: pending.text });
-    else {
-      const stored = this.#cache.get(name) === NOTHING ? undefined : this.#tables.get("view", viewKey(op.view, op.key));
-      if (stored !== undefined)
-        this.#older.push({ key: historyKey(op.view, op.key, stored.readUInt32BE()), text: stored.subarray(4) });
+  get hasPending(): boolean {
+    return VIEWS.some((view) => this.#pending[view].size > 0);
+  }
+
+  /** Takes what the entry `index`, of record `id`, changes. */
+  change(index: LogIndex, op: TextOp, id: RecordId): void {
+    const { view, key, text, value } = op;
+    const pending = this.#pending[view].get(key);
+    if (pending !== undefined) this.#retire(view, key, pending.changedAt, pending.text);
+    // What a record says of itself is new.
+    else if (key !== id && this.#caches[view].get(key) !== NOTHING) {
+      const stored = this.#tables.peek("view", viewKey(view, key));
+      if (stored !== undefined) this.#retire(view, key, stored.readUInt32BE() as LogIndex, stored.toString("utf8", 4));
     }
-    this.#pending.set(name, { changedAt: index, key: op.key, text: op.text, value: op.value, view: op.view });
+    this.#pending[view].set(key, { changedAt: index, text, value });
+  }
+
+  #retire(view: View, key: string, changedAt: LogIndex, text: string): void {
+    const older = this.#older[view].get(key);
+    if (older === undefined) this.#older[view].set(key, [{ changedAt, text }]);
+    else older.push({ changedAt, text });
   }
 
   collect(set: WriteSet): void {
-    for (const row of this.#pending.values()) {
-      const value = Buffer.allocUnsafe(4 + Buffer.byteLength(row.text));
-      value.writeUInt32BE(row.changedAt);
-      value.write(row.text, 4);
-      set.put("view", viewKey(row.view, row.key), value);
+    for (const view of VIEWS) {
+      for (const [key, row] of this.#pending[view]) {
+        const value = Buffer.allocUnsafe(4 + Buffer.byteLength(row.text));
+        value.writeUInt32BE(row.changedAt);
+        value.write(row.text, 4);
+        set.put("view", viewKey(view, key), value);
+      }
+      for (const [key, older] of this.#older[view])
+        for (const { changedAt, text } of older)
+          set.put("history", historyKey(view, key, changedAt), Buffer.from(text));
     }
-    for (const { key, text } of this.#older)
-      set.put("history", key, typeof text === "string" ? Buffer.from(text) : text);
   }
 
   settle(): void {
-    for (const [name, { changedAt, value }] of this.#pending) this.#cache.set(name, { changedAt, value });
-    this.#pending.clear();
-    this.#older.length = 0;
+    for (const view of VIEWS) {
+      for (const [key, { changedAt, value }] of this.#pending[view]) this.#caches[view].set(key, { changedAt, value });
+      this.#pending[view].clear();
+      this.#older[view].clear();
+    }
   }
 
+  /** Of what is written: write what is pending first. */
   *scan<V extends View>(view: V, prefix: string, size: number): Iterable<readonly [string, RowsOf[V]]> {
     const start = viewKey(view, prefix);
     const end = afterPrefix(start);
@@ -109,12 +132,12 @@ export class RowStore {
   }
 }
 
-function parse(bytes: Buffer, from: number): object | null {
-  return bytes.length === from ? null : (JSON.parse(bytes.toString("utf8", from)) as object);
-}
-
-const decode = (stored: Buffer): Version => ({ changedAt: stored.readUInt32BE() as LogIndex, value: parse(stored, 4) });
+const parse = (text: string): object | null => (text === "" ? null : (JSON.parse(text) as object));
+const decode = (stored: Buffer): Version => ({
+  changedAt: stored.readUInt32BE() as LogIndex,
+  value: parse(stored.toString("utf8", 4)),
+});
 const decodeOlder = (key: Buffer, stored: Buffer): Version => ({
   changedAt: key.readUInt32BE(key.length - 4) as LogIndex,
-  value: parse(stored, 0),
+  value: parse(stored.toString()),
 });

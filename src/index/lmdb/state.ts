@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { foldRecord } from "../../fold/fold.ts";
 import { INITIAL_STATE, nextStateOf, textOps } from "../../fold/state-digest.ts";
-import type { Rows, View, ViewReader, ViewRow } from "../../fold/view.ts";
+import type { View, ViewReader, ViewRow } from "../../fold/view.ts";
 import { Frontier } from "../../merkle/frontier.ts";
 import type { ValidItem } from "../../record/chain.ts";
 import type { LedgerRecord } from "../../record/record.ts";
@@ -53,20 +53,21 @@ export class IndexState {
   readonly links: Links;
   readonly lists: Lists;
   readonly rows: RowStore;
-  readonly #frontier: Frontier;
   #state: Uint8Array;
   #watermark: Watermark;
   /** Index of a project's creation, by its digest. */
   readonly projects = new Map<Digest, number>();
   readonly #ids = new Generations<RecordId, number>(CACHED_IDS);
   readonly #records = new Generations<number, LedgerRecord>(CACHED_RECORDS);
-  readonly #commits: { readonly n: number; readonly stored: StoredCommit; readonly bytes: Uint8Array | undefined }[] =
-    [];
-  readonly #newProjects: { readonly index: number; readonly digest: Digest }[] = [];
+  readonly #newCommits = new Map<number, StoredCommit>();
+  readonly #newTail = new Map<number, Uint8Array>();
+  /** Commits to drop from the tail. */
+  readonly #oldTail: number[] = [];
   /** Entries that are not written yet. */
   readonly #newIds = new Map<RecordId, number>();
   readonly #newBytes = new Map<number, Uint8Array>();
-  readonly #newDigests = new Map<string, { readonly key: Buffer; readonly indexes: number[] }>();
+  readonly #newProjects: { readonly index: number; readonly digest: Digest }[] = [];
+  readonly #foldReader = new FoldReader(this);
 
   constructor(tables: Tables) {
     this.tables = tables;
@@ -80,7 +81,6 @@ export class IndexState {
     this.links = new Links(tables, size);
     this.lists = new Lists(tables);
     this.rows = new RowStore(tables);
-    this.#frontier = Frontier.from(size, this.nodes.frontier());
     this.#state = assertDefined(parseHex(state), "a stored digest is hex");
     for (const { key, value } of tables.range("project", { start: u32Key(0) }))
       this.projects.set(value.toString("hex") as Digest, key.readUInt32BE());
@@ -91,7 +91,7 @@ export class IndexState {
   }
 
   frontier(): readonly Uint8Array[] {
-    return this.#frontier.hashes();
+    return this.nodes.frontier();
   }
 
   /** Index of a record, also of one that is not written yet. */
@@ -126,19 +126,11 @@ export class IndexState {
 
   add(commit: AppliedCommit): void {
     const before = this.#watermark;
-    assert(
-      commit.header.first === before.size && commit.n >= before.n,
-      `commit ${commit.n} does not follow the watermark (${before.n})`,
-    );
     for (const item of commit.items) this.#addItem(item, commit.n);
     const size = (before.size + commit.items.length) as TreeSize;
     const state = formatHex(this.#state) as Digest;
-    const root = formatHex(this.#frontier.root()) as Digest;
-    if (root !== commit.header.root)
-      throw new Violation(
-        "commit.root",
-        `commit ${commit.n} leads to root ${root}, its header says ${commit.header.root}`,
-      );
+    const root = formatHex(Frontier.from(size, this.frontier()).root()) as Digest;
+    assert(root === commit.header.root, `commit ${commit.n} leads to the root that its header says`);
     this.#watermark = { ...before, commitHash: commit.hash, n: commit.n + 1, root, size, state };
     const stored: StoredCommit = {
       first: before.size as number as LogIndex,
@@ -147,27 +139,26 @@ export class IndexState {
       state,
       time: commit.header.time,
     };
-    this.#commits.push({ bytes: commit.bytes, n: commit.n, stored });
+    this.#newCommits.set(commit.n, stored);
+    if (commit.bytes !== undefined) this.#newTail.set(commit.n, commit.bytes);
   }
 
   #addItem(item: ValidItem, commit: number): void {
     const { entry, record, recordBytes } = item;
-    const index = this.#frontier.size;
+    const index = this.nodes.size;
     assert(item.index === index, "entries follow each other");
     const id = entry.record;
     const hex = digestOf(id);
-    const key = hexDigestKey(hex);
-    this.#addDigest(id, hex, key, index);
 
-    const ops = textOps(foldRecord(this.#foldReader(index as TreeSize), item));
-    for (const op of ops) this.rows.change(index as LogIndex, op);
+    this.#foldReader.size = index as TreeSize;
+    const ops = textOps(foldRecord(this.#foldReader, item));
+    for (const op of ops) this.rows.change(index as LogIndex, op, id);
     this.#state = nextStateOf(this.#state, index, ops);
 
     const project = this.#projectIndex(entry.project, index, entry.seq);
     const kind = this.kinds.intern(record?.kind ?? ABSENT);
     this.entries.append(hex, entry.prev, { commit, kind, project, seq: entry.seq });
     this.nodes.append(item.leaf);
-    this.#frontier.append(item.leaf);
     const targets: number[] = [];
     const rels: number[] = [];
     for (const link of record?.links ?? []) {
@@ -185,17 +176,20 @@ export class IndexState {
     if (recordBytes !== null) this.#newBytes.set(index, recordBytes);
   }
 
-  #addDigest(id: RecordId, hex: Digest, key: Buffer, index: number): void {
-    const name = hex.slice(0, 2 * key.length);
-    const fresh = this.#newDigests.get(name);
-    const stored = fresh === undefined ? this.tables.get("digest", key) : undefined;
-    const indexes =
-      fresh?.indexes ??
-      (stored === undefined ? [] : Array.from({ length: stored.length / 4 }, (_, k) => stored.readUInt32LE(4 * k)));
-    for (const other of indexes)
-      if (this.entries.hex(other) === hex) throw new Violation("entry.duplicate", `${id} is an entry already`);
-    indexes.push(index);
-    if (fresh === undefined) this.#newDigests.set(name, { indexes, key });
+  /** Checks what must hold before anything changes: that the commits follow, and that no record is an entry twice. */
+  check(commits: readonly AppliedCommit[]): void {
+    const seen = new Set<RecordId>();
+    let { n, size } = this.#watermark as { n: number; size: number };
+    for (const commit of commits) {
+      assert(commit.header.first === size && commit.n >= n, `commit ${commit.n} does not follow the watermark (${n})`);
+      n = commit.n + 1;
+      size += commit.items.length;
+      for (const { entry } of commit.items) {
+        if (seen.has(entry.record) || this.indexOf(entry.record) !== undefined)
+          throw new Violation("entry.duplicate", `${entry.record} is an entry already`);
+        seen.add(entry.record);
+      }
+    }
   }
 
   #projectIndex(project: Digest, index: number, seq: number): number {
@@ -207,45 +201,17 @@ export class IndexState {
     return assertDefined(this.projects.get(project), "a project begins with its creation");
   }
 
-  #foldReader(size: TreeSize): ViewReader {
-    const { rows, links, entries } = this;
-    const find = (id: RecordId): { readonly index: LogIndex; readonly record: LedgerRecord } | undefined => {
-      const index = this.indexOf(id);
-      const record = index === undefined ? undefined : this.record(index);
-      return index === undefined || record === undefined ? undefined : { index: index as LogIndex, record };
-    };
-    const indexOf = (id: RecordId): number | undefined => this.indexOf(id);
-    const relName = (rel: number): string => this.rels.name(rel);
-    return {
-      *dependents(id) {
-        const index = indexOf(id);
-        if (index === undefined) return;
-        for (const { source, rel } of linksTo(links, index, size)) yield { id: entries.id(source), rel: relName(rel) };
-      },
-      get: <V extends View>(view: V, key: string): ViewRow<V> | undefined => rows.get<V>(view, key, size),
-      record: find,
-      size,
-    } satisfies ViewReader & {
-      get<V extends View>(view: V, key: string): { value: Rows[V]; changedAt: LogIndex } | undefined;
-    };
-  }
-
   setWatermark(change: Partial<Watermark>): void {
     this.#watermark = { ...this.#watermark, ...change };
   }
 
   collect(set: WriteSet): void {
     for (const [index, bytes] of this.#newBytes) set.put("record", u32Key(index), bytes);
-    for (const { key, indexes } of this.#newDigests.values()) {
-      const value = Buffer.allocUnsafe(4 * indexes.length);
-      for (const [k, index] of indexes.entries()) value.writeUInt32LE(index, 4 * k);
-      set.put("digest", key, value);
-    }
+    this.#collectDigests(set);
     for (const { index, digest } of this.#newProjects) set.put("project", u32Key(index), Buffer.from(digest, "hex"));
-    for (const { n, stored, bytes } of this.#commits) {
-      set.put("commit", u32Key(n), Buffer.from(JSON.stringify(stored)));
-      if (bytes !== undefined) set.put("tail", u32Key(n), bytes);
-    }
+    for (const [n, stored] of this.#newCommits) set.put("commit", u32Key(n), Buffer.from(JSON.stringify(stored)));
+    for (const [n, bytes] of this.#newTail) set.put("tail", u32Key(n), bytes);
+    for (const n of this.#oldTail) set.remove("tail", u32Key(n));
     this.entries.collect(set);
     this.nodes.collect(set);
     this.links.collect(set);
@@ -254,6 +220,27 @@ export class IndexState {
     this.kinds.collect(set);
     this.rels.collect(set);
     this.collectWatermark(set);
+  }
+
+  /** Prefixes that are equal, by chance or malice, share a row. */
+  #collectDigests(set: WriteSet): void {
+    const shared = new Map<string, number[]>();
+    for (const [id, index] of this.#newIds) {
+      const hex = digestOf(id);
+      const key = hexDigestKey(hex);
+      const prefix = hex.slice(0, 2 * key.length);
+      let indexes = shared.get(prefix);
+      if (indexes === undefined) {
+        const stored = this.tables.peek("digest", key);
+        indexes =
+          stored === undefined ? [] : Array.from({ length: stored.length / 4 }, (_, k) => stored.readUInt32LE(4 * k));
+        shared.set(prefix, indexes);
+      }
+      indexes.push(index);
+      const value = Buffer.allocUnsafe(4 * indexes.length);
+      for (let k = 0; k < indexes.length; k++) value.writeUInt32LE(indexes[k] ?? 0, 4 * k);
+      set.put("digest", key, value);
+    }
   }
 
   collectWatermark(set: WriteSet): void {
@@ -265,9 +252,10 @@ export class IndexState {
     for (const [id, index] of this.#newIds) this.#ids.set(id, index);
     this.#newIds.clear();
     this.#newBytes.clear();
-    this.#newDigests.clear();
     this.#newProjects.length = 0;
-    this.#commits.length = 0;
+    this.#newCommits.clear();
+    this.#newTail.clear();
+    this.#oldTail.length = 0;
     this.entries.settle();
     this.nodes.settle();
     this.links.settle();
@@ -276,8 +264,55 @@ export class IndexState {
   }
 
   commit(n: number): IndexedCommit | undefined {
+    const held = this.#newCommits.get(n);
+    if (held !== undefined) return { ...held, n };
     const stored = this.tables.get("commit", u32Key(n));
     return stored === undefined ? undefined : { ...(JSON.parse(stored.toString()) as StoredCommit), n };
+  }
+
+  commitBytes(n: number): Uint8Array | undefined {
+    return this.#newTail.get(n) ?? (this.#oldTail.includes(n) ? undefined : this.tables.get("tail", u32Key(n)));
+  }
+
+  /** Drops the commits that end at or below `size` from the tail. */
+  trimTail(size: TreeSize): void {
+    const ends = (n: number): boolean => (this.commit(n)?.size ?? Number.POSITIVE_INFINITY) <= size;
+    const dropped = new Set(this.#oldTail);
+    for (const { key } of this.tables.range("tail", { start: u32Key(0) })) {
+      const n = key.readUInt32BE();
+      if (dropped.has(n)) continue;
+      if (!ends(n)) break;
+      this.#oldTail.push(n);
+    }
+    for (const n of this.#newTail.keys()) if (ends(n)) this.#newTail.delete(n);
+  }
+}
+
+/** What the fold reads while an entry is taken in: everything before it, written or not. */
+class FoldReader implements ViewReader {
+  size = 0 as TreeSize;
+  readonly #state: IndexState;
+
+  constructor(state: IndexState) {
+    this.#state = state;
+  }
+
+  get<V extends View>(view: V, key: string): ViewRow<V> | undefined {
+    return this.#state.rows.get(view, key, this.size);
+  }
+
+  record(id: RecordId): { readonly index: LogIndex; readonly record: LedgerRecord } | undefined {
+    const index = this.#state.indexOf(id);
+    const record = index === undefined ? undefined : this.#state.record(index);
+    return index === undefined || record === undefined ? undefined : { index: index as LogIndex, record };
+  }
+
+  *dependents(id: RecordId): Iterable<{ readonly id: RecordId; readonly rel: string }> {
+    const { entries, links, rels } = this.#state;
+    const index = this.#state.indexOf(id);
+    if (index === undefined) return;
+    for (const { source, rel } of linksTo(links, index, this.size))
+      yield { id: entries.id(source), rel: rels.name(rel) };
   }
 }
 

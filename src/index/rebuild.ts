@@ -1,0 +1,142 @@
+/**
+ * Rebuilds an index from commits. A thread of its own checks them in order, exactly as a replica does, and hands over what the
+ * fold reads; this thread folds and writes, many commits in one transaction. Neither waits for the other within the window.
+ *
+ * The commits are given from number 0 and the index is cleared first. What fails a check ends it with the Violation; what was
+ * written until then stands at a consistent watermark.
+ */
+import { Worker } from "node:worker_threads";
+import { parseEntry } from "../record/entry.ts";
+import type { ValidItem } from "../record/chain.ts";
+import type { LedgerRecord } from "../record/record.ts";
+import { assert } from "../std/assert.ts";
+import type { LogIndex, TreeSize } from "../std/brand.ts";
+import { Violation } from "../std/violation.ts";
+import type { AppliedCommit, Index } from "./index.ts";
+import type { CheckedCommit, CheckReply } from "./check-worker.ts";
+
+/** Records in one transaction. */
+const BATCH_RECORDS = 32_768;
+/** Bytes of commits that are on their way. */
+const WINDOW_BYTES = 64 << 20;
+
+export interface RebuildProgress {
+  readonly size: TreeSize;
+  readonly n: number;
+}
+
+/** `origin`, when given, is what the genesis must say. */
+export async function rebuild(
+  index: Index,
+  commits: AsyncIterable<Uint8Array>,
+  origin?: string,
+  progress: (at: RebuildProgress) => void = () => undefined,
+): Promise<void> {
+  index.clear();
+  await using checker = new Checker(origin);
+  let waiting: AppliedCommit[] = [];
+  let records = 0;
+  const apply = (): void => {
+    index.apply(waiting);
+    waiting = [];
+    records = 0;
+    progress({ n: index.watermark.n, size: index.watermark.size });
+  };
+  for await (const commit of checker.check(commits)) {
+    const applied = appliedCommit(commit);
+    waiting.push(applied);
+    records += applied.items.length;
+    if (records >= BATCH_RECORDS) apply();
+  }
+  if (waiting.length > 0) apply();
+}
+
+function appliedCommit({ bytes, hash, header, leaves, lengths, facts }: CheckedCommit): AppliedCommit {
+  const records = JSON.parse(facts) as (LedgerRecord | null)[];
+  let at = bytes.length - header.bytes;
+  const items = records.map((record, i): ValidItem => {
+    const entryEnd = at + (lengths[2 * i] ?? 0);
+    const recordEnd = entryEnd + 1 + (lengths[2 * i + 1] ?? 0);
+    const entryBytes = bytes.subarray(at, entryEnd);
+    const recordBytes = record === null ? null : bytes.subarray(entryEnd + 1, recordEnd);
+    at = recordEnd + 1;
+    return {
+      entry: parseEntry(entryBytes),
+      entryBytes,
+      index: (header.first + i) as LogIndex,
+      leaf: leaves.subarray(32 * i, 32 * i + 32),
+      record,
+      recordBytes,
+    };
+  });
+  return { hash, header, items, n: header.n };
+}
+
+/** The thread that checks: commits go in and come out in order. */
+class Checker implements AsyncDisposable {
+  readonly #worker: Worker;
+  readonly #done: CheckReply[] = [];
+  #failed: Error | undefined;
+  #wake: () => void = () => undefined;
+
+  constructor(origin: string | undefined) {
+    this.#worker = new Worker(new URL("./check-worker.ts", import.meta.url), { workerData: { origin } });
+    this.#worker.on("message", (reply: CheckReply) => {
+      this.#done.push(reply);
+      this.#wake();
+    });
+    this.#worker.on("error", (error) => {
+      this.#failed = error instanceof Error ? error : new Error(String(error));
+      this.#wake();
+    });
+  }
+
+  async *check(commits: AsyncIterable<Uint8Array>): AsyncIterable<CheckedCommit> {
+    const source = commits[Symbol.asyncIterator]();
+    const sizes: number[] = [];
+    let inFlight = 0;
+    let reading: Promise<void> | undefined;
+    let ended = false;
+    const read = async (): Promise<void> => {
+      const next = await source.next();
+      if (next.done === true) ended = true;
+      else {
+        // The caller's bytes may be a part of a larger buffer, so they are copied and the copy is handed over.
+        const copy = Uint8Array.from(next.value);
+        sizes.push(copy.length);
+        inFlight += copy.length;
+        this.#worker.postMessage(copy, [copy.buffer]);
+      }
+    };
+    for (;;) {
+      if (!ended && reading === undefined && inFlight < WINDOW_BYTES)
+        reading = read().finally(() => {
+          reading = undefined;
+          this.#wake();
+        });
+      const reply = this.#done.shift();
+      if (reply !== undefined) {
+        inFlight -= sizes.shift() ?? 0;
+        if ("code" in reply) throw new Violation(reply.code, reply.detail);
+        yield reply;
+        continue;
+      }
+      if (this.#failed !== undefined) throw this.#failed;
+      if (ended && sizes.length === 0) return;
+      await this.#event(reading);
+    }
+  }
+
+  /** Waits for a reply, or for what is being read. */
+  #event(reading: Promise<void> | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#wake = resolve;
+      reading?.catch(reject);
+      if (this.#done.length > 0 || this.#failed !== undefined) resolve();
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    assert((await this.#worker.terminate()) >= 0, "a thread ends");
+  }
+}
