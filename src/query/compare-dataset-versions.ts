@@ -11,8 +11,9 @@ import { canonicalize } from "../record/canonical.ts";
 import type { Json, JsonObject } from "../record/json.ts";
 import type { RecordId } from "../std/brand.ts";
 import { type Reads, readerAsOf } from "./as-of.ts";
-import { differences, fileFacts, objects } from "./differences.ts";
+import { differences, fileFacts } from "./differences.ts";
 import { findVisible } from "./get.ts";
+import { objects, textOf } from "./json-parts.ts";
 import type { Facts } from "./run-facts.ts";
 
 const VERSIONS = { kinds: ["dataset.version"], collection: "datasets" } as const;
@@ -47,7 +48,7 @@ function versionFacts(reader: IndexReader, id: RecordId): VersionFacts {
   const statistics = new Map<string, string>();
   if (typeof body["rows"] === "number") statistics.set("rows", canonicalize(body["rows"]));
   for (const { column, metric, value } of objects(body["statistics"]))
-    statistics.set(`${String(column ?? "")}.${String(metric)}`, canonicalize(value ?? 0));
+    statistics.set(`${textOf(column)}.${textOf(metric)}`, canonicalize(value ?? 0));
   const schema = record?.links.find((l) => l.rel === "schema")?.to;
   const fields = new Map<string, string>();
   putFields(fields, schema === undefined ? undefined : reader.record(schema)?.record.body["fields"], "");
@@ -56,7 +57,7 @@ function versionFacts(reader: IndexReader, id: RecordId): VersionFacts {
 
 function putFields(facts: Map<string, string>, fields: Json | undefined, at: string): void {
   for (const field of objects(fields)) {
-    const path = `${at}${String(field["name"])}`;
+    const path = `${at}${textOf(field["name"])}`;
     const shown: JsonObject = {
       classes: field["classes"] ?? [],
       nullable: field["nullable"] === true,

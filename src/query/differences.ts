@@ -2,7 +2,8 @@
 import { create } from "@bufbuild/protobuf";
 import { type Difference, DifferenceSchema } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
 import { canonicalize } from "../record/canonical.ts";
-import type { Json, JsonObject } from "../record/json.ts";
+import type { JsonObject } from "../record/json.ts";
+import { objects, textOf } from "./json-parts.ts";
 import type { Facts } from "./run-facts.ts";
 
 export function differences(left: Facts, right: Facts): Difference[] {
@@ -14,14 +15,11 @@ export function differences(left: Facts, right: Facts): Difference[] {
   });
 }
 
-export const objects = (value: Json | undefined): readonly JsonObject[] =>
-  Array.isArray(value) ? (value as readonly JsonObject[]) : [];
-
 /** Files of a version by path. Of files that a manifest lists, the digest of the manifest says whether any differs. */
 export function fileFacts(body: JsonObject, prefix: string): Map<string, string> {
   const facts = new Map<string, string>();
   for (const { path, digest, size_bytes: size } of objects(body["files"]))
-    facts.set(`${prefix}${String(path)}`, canonicalize({ digest: digest ?? "", size_bytes: size ?? 0 }));
+    facts.set(`${prefix}${textOf(path)}`, canonicalize({ digest: digest ?? "", size_bytes: size ?? 0 }));
   if (facts.size === 0 && typeof body["content_digest"] === "string")
     facts.set("content_digest", canonicalize(body["content_digest"]));
   return facts;

@@ -16,6 +16,7 @@ import { messageFromBody } from "../record/body.ts";
 import { canonicalize } from "../record/canonical.ts";
 import type { Json, JsonObject } from "../record/json.ts";
 import type { RecordId } from "../std/brand.ts";
+import { objects, textOf } from "./json-parts.ts";
 
 /** The batches of a run, in order. */
 export function* batchesOf(reader: ViewReader, run: RecordId): Iterable<RunBatch> {
@@ -79,9 +80,6 @@ function finishOf(reader: ViewReader, id: RecordId): RunFinish | undefined {
 /** Values by what they are, each as JSON text: what comparisons compare. */
 export type Facts = ReadonlyMap<string, string>;
 
-const list = (value: Json | undefined): readonly JsonObject[] =>
-  Array.isArray(value) ? (value as readonly JsonObject[]) : [];
-
 const word = (text: Json | undefined, prefix: string): string =>
   typeof text === "string" ? text.replace(prefix, "").toLowerCase() : "";
 
@@ -98,7 +96,7 @@ export function runFacts(reader: ViewReader, run: RecordId, nameOf: (id: RecordI
   put("purpose", word(body["purpose"], "PURPOSE_"));
   for (const name of ["command", "step", "ref"]) put(name, body[name]);
   const inputs = new Map<string, string[]>();
-  for (const { record: id, role } of list(body["inputs"])) {
+  for (const { record: id, role } of objects(body["inputs"])) {
     const path = `inputs.${word(role, "INPUT_ROLE_")}`;
     inputs.set(path, [...(inputs.get(path) ?? []), nameOf(id as RecordId)]);
   }
@@ -141,8 +139,8 @@ function putEnvironment(
   const body = lock === undefined ? undefined : reader.record(lock)?.record.body;
   if (lock === undefined || body === undefined) return;
   put("environment.lock", nameOf(lock));
-  for (const { name, digest } of list(body["images"])) put(`environment.images.${String(name)}`, digest);
-  for (const { path, digest } of list(body["lockfiles"])) put(`environment.lockfiles.${String(path)}`, digest);
-  for (const { name, version } of list(body["runtimes"])) put(`environment.runtimes.${String(name)}`, version);
+  for (const { name, digest } of objects(body["images"])) put(`environment.images.${textOf(name)}`, digest);
+  for (const { path, digest } of objects(body["lockfiles"])) put(`environment.lockfiles.${textOf(path)}`, digest);
+  for (const { name, version } of objects(body["runtimes"])) put(`environment.runtimes.${textOf(name)}`, version);
   put("environment.packages_digest", body["packages_digest"]);
 }
