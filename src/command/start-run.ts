@@ -131,7 +131,10 @@ function planAndStart(
   return { ...made, drafts: [...made.drafts, ...uses.drafts], primary: 0, value: { run: 0, ...position(made) } };
 }
 
-const withoutValue = ({ value: _, ...plan }: Plan): Plan<Started> => plan;
+const withoutValue = ({ drafts, decision }: Plan): Plan<Started> => ({
+  drafts,
+  ...(decision === undefined ? {} : { decision }),
+});
 
 const position = (made: Plan): { readonly start?: number } =>
   made.primary === undefined ? {} : { start: made.primary };

@@ -14,7 +14,7 @@ import { batchKey } from "../fold/runs.ts";
 import type { ViewReader } from "../fold/view.ts";
 import { messageFromBody } from "../record/body.ts";
 import { canonicalize } from "../record/canonical.ts";
-import type { Json, JsonObject } from "../record/json.ts";
+import type { Json } from "../record/json.ts";
 import type { RecordId } from "../std/brand.ts";
 import { objects, textOf } from "./json-parts.ts";
 
