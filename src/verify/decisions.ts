@@ -124,18 +124,12 @@ function checkPolicies({ id, record }: Held, pack: Pack, stage: Stage): void {
 function targetOf({ record }: Held, pack: Pack): string | undefined {
   if (record.kind === "run.start") return "run.start";
   if (record.kind === "alias") return "alias.set";
-  const subject = pack.get(linkOf(record, "subject"));
-  switch (subject?.record.kind ?? "") {
-    case "dataset.version":
-    case "environment.lock":
-    case "model.version":
-      return `${subject.record.kind}.transition`;
-    case "policy":
-      return "policy.activate";
-    default:
-      return undefined;
-  }
+  const kind = pack.get(linkOf(record, "subject"))?.record.kind ?? "";
+  if (kind === "policy") return "policy.activate";
+  return DECIDED.has(kind) ? `${kind}.transition` : undefined;
 }
+
+const DECIDED: ReadonlySet<string> = new Set(["dataset.version", "environment.lock", "model.version"]);
 
 /** What changed something rests on a decision that allows it, made of the same subject and in the same group of records. */
 function checkEffect(effect: Held, pack: Pack, stage: Stage): void {
