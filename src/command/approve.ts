@@ -7,14 +7,14 @@
  * - The printed name is a personal value: stored again for each vote, so that it can be erased with it.
  */
 import { create } from "@bufbuild/protobuf";
-import { ApprovalSchema, Meaning, MeaningSchema, Verdict } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
+import { ApprovalSchema, Meaning, Verdict } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
 import type { ApproveRequest, RejectRequest } from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
 import type { WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { callerPermissions } from "../identity/authorise.ts";
 import { findProject } from "../identity/ledger.ts";
 import type { Draft } from "../log/submission.ts";
 import { approverGroups, assertMayVote, authors } from "../policy/approvals.ts";
-import { approvalRule } from "../policy/compile.ts";
+import { approvalRule, text } from "../policy/compile.ts";
 import { withDrafts } from "../policy/fact-reader.ts";
 import type { ApprovalRule } from "../policy/judgement.ts";
 import type { JsonObject } from "../record/json.ts";
@@ -122,7 +122,7 @@ function plan(a: Admission, ballot: Ballot, name: string): Plan {
       type: a.caller.type,
     },
     {
-      actionDigest: String(waiting.record.body["action_digest"]),
+      actionDigest: text(waiting.record.body["action_digest"]),
       involved: involvedIn(a, waiting),
       requirements: requirements.map((approval) => ({ approval })),
       voted: row.votes.map((v) => v.principal),
@@ -172,7 +172,7 @@ function counted(a: Admission, waiting: Waiting, signed: Draft, now: string): Pl
 }
 
 function assertOpen(a: Admission, { id, record }: Waiting, status: string): void {
-  const end = parseTime(String(record.body["expires_at"])) ?? 0;
+  const end = parseTime(text(record.body["expires_at"])) ?? 0;
   const now = status === "open" && end <= a.nowMs ? "expired" : status;
   if (now === "open") return;
   throw new Fault("APPROVAL_CLOSED", `the request is ${now}: no further vote counts`, {
@@ -192,8 +192,7 @@ function involvedIn(a: Admission, { record, subjects }: Waiting): RecordId[] {
 const requirementsOf = ({ record }: Waiting): ApprovalRule[] =>
   ((record.body["requirements"] ?? []) as readonly JsonObject[]).map((r) => approvalRule(r["approval"] as JsonObject));
 
-const meaningWord = (meaning: Meaning): string =>
-  (MeaningSchema.value[meaning]?.name ?? "").slice("MEANING_".length).toLowerCase();
+const meaningWord = (meaning: Meaning): string => [...MEANINGS].find(([, m]) => m === meaning)?.[0] ?? "";
 
 /** What the request asks of a member of these groups. */
 function meaningAsked(requirements: readonly ApprovalRule[], groups: readonly string[]): string {
@@ -206,7 +205,7 @@ function approvalDraft(a: Admission, ballot: Ballot, { id, subjects }: Waiting, 
     "approval",
     create(ApprovalSchema, {
       actionDigest: ballot.actionDigest,
-      meaning: meaningOf(meaning),
+      meaning: MEANINGS.get(meaning) ?? Meaning.UNSPECIFIED,
       signer: {
         acr: a.caller.method,
         authenticatedAt: formatTime(a.caller.authenticatedAtMs),
@@ -219,5 +218,9 @@ function approvalDraft(a: Admission, ballot: Ballot, { id, subjects }: Waiting, 
   return draft(a, "approval", body, [...link("request", id), ...link("subject", ...subjects)]);
 }
 
-const meaningOf = (word: string): Meaning =>
-  MeaningSchema.values.find((v) => v.name === `MEANING_${word.toUpperCase()}`)?.number ?? Meaning.UNSPECIFIED;
+const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
+  ["approved", Meaning.APPROVED],
+  ["responsible", Meaning.RESPONSIBLE],
+  ["reviewed", Meaning.REVIEWED],
+  ["validated", Meaning.VALIDATED],
+]);

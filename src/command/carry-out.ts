@@ -1,13 +1,14 @@
 /** Carrying out what was approved: the request that waited, planned again for who asked, with the votes in its decision. */
+
 import type { CreateRoleBindingRequest } from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
 import type { SetAliasRequest, TransitionRequest } from "../../gen/ts/animus/datapilot/v1/status_pb.ts";
 import type { ViewReader } from "../fold/view.ts";
 import type { Draft, DraftRef } from "../log/submission.ts";
-import type { RequestPart } from "../policy/input.ts";
+import { text } from "../policy/compile.ts";
 import { parseTarget } from "../policy/targets.ts";
-import { isObject, type JsonObject } from "../record/json.ts";
+import { isObject } from "../record/json.ts";
 import type { LedgerRecord } from "../record/record.ts";
-import { assertDefined } from "../std/assert.ts";
+import { assertDefined, unreachable } from "../std/assert.ts";
 import type { RecordId } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
 import { parseTime } from "../std/ports.ts";
@@ -60,9 +61,9 @@ export function decideAgain(a: Admission, { record, subjects }: Waiting): Decide
   return decide(a, {
     action: isObject(action) ? action : {},
     apply: apply === true,
-    request: Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== null)) as RequestPart,
+    request: Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== null)),
     subjects,
-    target: assertDefined(parseTarget(String(target)), "a request for approval has a target"),
+    target: assertDefined(parseTarget(text(target)), "a request for approval has a target"),
   });
 }
 
@@ -74,7 +75,12 @@ export const isStale = ({ record }: Waiting, now: Pick<Decided, "actionDigest" |
 export function planAgain(a: Admission, { record }: Waiting): Plan {
   const { action } = record.body;
   const parsed = isObject(action) ? parseAction(action) : undefined;
-  switch (parsed?.method) {
+  if (parsed === undefined) {
+    throw new Fault("APPROVAL_CLOSED", "this version cannot carry the request out: ask again", {
+      metadata: { status: "unknown" },
+    });
+  }
+  switch (parsed.method) {
     case "CreateRoleBinding":
       return planRoleBinding(a, parsed.request as CreateRoleBindingRequest);
     case "SetAlias":
@@ -82,9 +88,7 @@ export function planAgain(a: Admission, { record }: Waiting): Plan {
     case "Transition":
       return planTransition(a, parsed.request as TransitionRequest);
     default:
-      throw new Fault("APPROVAL_CLOSED", "this version cannot carry the request out: ask again", {
-        metadata: { method: String((action as JsonObject | undefined)?.["method"] ?? "") },
-      });
+      return unreachable(parsed.method);
   }
 }
 

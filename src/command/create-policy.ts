@@ -1,7 +1,9 @@
 /** Makes a version of a policy, as a draft that binds nobody. It must compile and pass its own tests to be recorded at all. */
+
 import type { CreatePolicyRequest } from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
 import type { WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { keys } from "../fold/view.ts";
+import { text } from "../policy/compile.ts";
 import { compilePolicy, runPolicyTests } from "../policy/engine.ts";
 import type { RecordId } from "../std/brand.ts";
 import { type Admission, byContent, draft, link } from "./admission.ts";
@@ -16,7 +18,7 @@ export async function createPolicy(
   signal?: AbortSignal,
 ): Promise<WriteResponse> {
   const body = bodyOf("policy", request.policy);
-  const name = checkName(String(body["name"]));
+  const name = checkName(text(body["name"]));
   const permission = body["target"] === "quality.gate" ? "quality.write" : "policy.write";
   // The tests take time, which admission has not; a repeat or a caller without permission pays it as well.
   compilePolicy(body);

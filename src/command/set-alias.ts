@@ -4,7 +4,6 @@ import type { WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb
 import { type SetAliasRequest, SetAliasRequestSchema } from "../../gen/ts/animus/datapilot/v1/status_pb.ts";
 import { keys } from "../fold/view.ts";
 import { projectName } from "../identity/ledger.ts";
-import type { RecordId } from "../std/brand.ts";
 import { assertDefined } from "../std/assert.ts";
 import { Fault } from "../std/faults.ts";
 import { actionOf } from "./action.ts";
@@ -41,7 +40,7 @@ export function planAlias(a: Admission, request: SetAliasRequest): Plan {
     (decision, approvals) => [
       draft(a, "alias", { entity: parent, name }, [
         ...link("target", target),
-        ...link("previous", previous?.id as RecordId | undefined),
+        ...link("previous", previous?.id),
         ...link("decision", decision),
         ...link("approval", ...approvals),
       ]),

@@ -5,10 +5,11 @@
  * - Asked again for where a subject already is, the move that brought it there is answered.
  * - A move that waited for approval is written by the vote that decides, through `planTransition` as well.
  */
+
+import { create } from "@bufbuild/protobuf";
 import { Severity, TransitionSchema } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
 import type { WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { type TransitionRequest, TransitionRequestSchema } from "../../gen/ts/animus/datapilot/v1/status_pb.ts";
-import { create } from "@bufbuild/protobuf";
 import type { ViewReader } from "../fold/view.ts";
 import { notFound } from "../identity/authorise.ts";
 import { findProject, LEDGER_PROJECT, projectName } from "../identity/ledger.ts";

@@ -1,4 +1,5 @@
 /** Aliases of a dataset, model or environment: what each names now, or all that they ever named, in log order. */
+
 import { create } from "@bufbuild/protobuf";
 import {
   type ListRequest,
@@ -9,6 +10,7 @@ import {
 import { keys } from "../fold/view.ts";
 import type { Caller } from "../identity/caller.ts";
 import type { IndexReader } from "../index/index.ts";
+import { text } from "../policy/compile.ts";
 import { assertDefined } from "../std/assert.ts";
 import type { RecordId } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
@@ -34,7 +36,12 @@ export function listAliases(reads: Reads, caller: Caller, request: ListRequest):
   const token = parsePageToken(request.pageToken, question);
   using reader = readerAsOf(reads, token?.size ?? request.asOf, request.minTreeSize);
   // The same checks and faults as every list, of the project's aliases.
-  listResources(reads, caller, { ...request, filter: "", pageSize: 1, pageToken: "", parent: "" }, { kinds: ["alias"] });
+  listResources(
+    reads,
+    caller,
+    { ...request, filter: "", pageSize: 1, pageToken: "", parent: "" },
+    { kinds: ["alias"] },
+  );
   const project = assertDefined(projectOf(reader, request.project), "a project that was just listed is there");
   const entity = request.parent === "" ? undefined : findEntity(reads, reader, caller, request);
   const limit = Math.min(request.pageSize === 0 ? DEFAULT_PAGE : request.pageSize, MAX_PAGE);
@@ -43,12 +50,13 @@ export function listAliases(reads: Reads, caller: Caller, request: ListRequest):
   for (;;) {
     const indexes = reader.list({ from, kinds: ["alias"], limit: CHUNK, project });
     for (const index of indexes) {
-      if (page.length === limit) return answer(page, reader, formatPageToken({ from: index, size: reader.size }, question));
+      if (page.length === limit)
+        return answer(page, reader, formatPageToken({ from: index, size: reader.size }, question));
       from = index + 1;
       const id = assertDefined(reader.entry(index), "a listed entry is there").record;
       const body = assertDefined(reader.record(id), "a listed record is there").record.body;
       const of = body["entity"] as RecordId;
-      const alias = String(body["name"]);
+      const alias = text(body["name"]);
       if ((entity !== undefined && of !== entity) || (name !== undefined && alias !== name)) continue;
       if (history || reader.get("alias", keys.alias(of, alias))?.value.id === id) page.push(toResource(reader, index));
     }

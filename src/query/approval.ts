@@ -2,6 +2,7 @@
  * A request for approval with what it rests on. Its state is what it is now: a request that nobody closed may be over, or stale
  * because what is asked, or what it rests on, is not what it was.
  */
+
 import { create } from "@bufbuild/protobuf";
 import {
   type GetApprovalRequestResponse,
@@ -10,8 +11,11 @@ import {
 import type { GetRequest, Resource } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import type { ViewReader } from "../fold/view.ts";
 import type { Caller } from "../identity/caller.ts";
+import { ledgerOf } from "../identity/ledger.ts";
 import type { IndexReader } from "../index/index.ts";
+import { text } from "../policy/compile.ts";
 import { actionDigest, evidenceDigest } from "../policy/decision.ts";
+import { policiesInForce } from "../policy/in-force.ts";
 import { deriveInput, type RequestPart } from "../policy/input.ts";
 import { parseTarget } from "../policy/targets.ts";
 import { isObject, type JsonObject } from "../record/json.ts";
@@ -22,7 +26,6 @@ import { Fault } from "../std/faults.ts";
 import { formatTime, parseTime } from "../std/ports.ts";
 import { type Reads, readerAsOf } from "./as-of.ts";
 import { findVisible } from "./get.ts";
-import { inForce } from "./policies.ts";
 import { projectOf } from "./resolve.ts";
 import { findResource } from "./resource.ts";
 
@@ -61,18 +64,23 @@ export function approvalState(reader: ViewReader, id: RecordId, nowMs: number): 
   const status = reader.get("approval", id)?.value.status ?? "open";
   const record = reader.record(id)?.record;
   if (status !== "open" || record === undefined) return status;
-  if ((parseTime(String(record.body["expires_at"])) ?? 0) <= nowMs) return "expired";
+  if ((parseTime(text(record.body["expires_at"])) ?? 0) <= nowMs) return "expired";
   return isMoved(reader, record, nowMs) ? "stale" : "open";
 }
 
 function isMoved(reader: ViewReader, record: LedgerRecord, nowMs: number): boolean {
-  const target = parseTarget(String(record.body["target"]));
+  const target = parseTarget(text(record.body["target"]));
   const subjects = subjectsOf(record);
   const [subject] = subjects;
   if (target === undefined || subject === undefined) return true;
   const project = record.project ?? assertDefined(projectOf(reader, subject), "a subject has a project");
   const { action } = record.body;
-  const asked = actionDigest({ action: isObject(action) ? action : {}, policies: inForce(reader, project, target), subjects, target });
+  const asked = actionDigest({
+    action: isObject(action) ? action : {},
+    policies: policiesInForce(reader, target, project, ledgerOf(reader)),
+    subjects,
+    target,
+  });
   if (asked !== record.body["action_digest"]) return true;
   try {
     const { input } = deriveInput(
@@ -100,5 +108,5 @@ function requestPart(reader: ViewReader, record: LedgerRecord): RequestPart {
   const decision = linkOf(record, "decision");
   const input = decision === undefined ? undefined : reader.record(decision)?.record.body["input"];
   const asked: JsonObject = isObject(input) && isObject(input["request"]) ? input["request"] : {};
-  return Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== null)) as RequestPart;
+  return Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== null));
 }

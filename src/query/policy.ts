@@ -9,8 +9,9 @@ import {
 import { type ListResponse, ListResponseSchema } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { authorise, notFound } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
-import { findProject } from "../identity/ledger.ts";
+import { findProject, ledgerOf } from "../identity/ledger.ts";
 import { compilePolicy, evaluate, policyWarnings } from "../policy/engine.ts";
+import { policiesInForce } from "../policy/in-force.ts";
 import { parseTarget, TARGETS } from "../policy/targets.ts";
 import { bodyFromMessage } from "../record/body.ts";
 import type { JsonObject } from "../record/json.ts";
@@ -18,10 +19,8 @@ import type { RecordId } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
 import { Violation } from "../std/violation.ts";
 import { type Reads, readerAsOf } from "./as-of.ts";
-import { effectivePolicies } from "./policies.ts";
 import { findResource } from "./resource.ts";
-
-import { outcomeOf, rulesOf } from "./rule-results.ts";
+import { OUTCOME, rulesOf } from "./rule-results.ts";
 
 /** The ledger's first, in the order of their names; shadow ones too, as their status says. */
 export function listEffectivePolicies(
@@ -37,8 +36,8 @@ export function listEffectivePolicies(
   if (project === undefined) throw notFound("project");
   authorise(now, caller, project, "read", reads.clock.now());
   const resources = targets
-    .flatMap((target) => effectivePolicies(reader, project, target))
-    .flatMap(({ id }) => findResource(reader, id) ?? []);
+    .flatMap((target) => policiesInForce(reader, target, project, ledgerOf(reader)))
+    .flatMap(({ record }) => findResource(reader, record) ?? []);
   return create(ListResponseSchema, { resources, treeSize: reader.size });
 }
 
@@ -48,10 +47,10 @@ const CANDIDATE = `sha256:${"0".repeat(64)}` as RecordId;
 export function evaluatePolicy(_reads: Reads, _caller: Caller, request: EvaluatePolicyRequest): EvaluatePolicyResponse {
   const body = policyBody(request);
   compilePolicy(body);
-  const judgement = evaluate([{ body, mode: "active", record: CANDIDATE }], (request.input ?? {}) as JsonObject);
+  const judgement = evaluate([{ body, mode: "active", record: CANDIDATE }], request.input ?? {});
   return create(EvaluatePolicyResponseSchema, {
-    outcome: outcomeOf(judgement.outcome),
-    rules: rulesOf(judgement),
+    outcome: OUTCOME[judgement.outcome],
+    rules: rulesOf(judgement.policies),
     warnings: policyWarnings(body),
   });
 }

@@ -1,27 +1,37 @@
-/** Results of rules, as the API shows them. */
+/** Outcomes and results of rules, as the API shows them. */
 import { create } from "@bufbuild/protobuf";
 import {
   Outcome,
-  OutcomeSchema,
   RuleOutcome,
-  RuleOutcomeSchema,
   type RuleResult,
   RuleResultSchema,
+  SeenSchema,
 } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
-import type { Judgement } from "../policy/judgement.ts";
+import type { Judgement, RuleOutcome as RuleWord, Outcome as Word } from "../policy/judgement.ts";
 
-/** By its word, with or without its prefix. */
-export const outcomeOf = (word: string): Outcome =>
-  OutcomeSchema.values.find((v) => v.name === word || v.name === `OUTCOME_${word}`)?.number ?? Outcome.UNSPECIFIED;
+export const OUTCOME: Readonly<Record<Word, Outcome>> = {
+  ALLOW: Outcome.ALLOW,
+  DENY: Outcome.DENY,
+  ERROR: Outcome.ERROR,
+  REQUIRE_APPROVAL: Outcome.REQUIRE_APPROVAL,
+};
 
-export const rulesOf = (judgement: Pick<Judgement, "policies">): RuleResult[] =>
-  judgement.policies.flatMap(({ rules }) =>
+const RESULT: Readonly<Record<RuleWord, RuleOutcome>> = {
+  ERROR: RuleOutcome.ERROR,
+  FAILS: RuleOutcome.FAILS,
+  HOLDS: RuleOutcome.HOLDS,
+  SKIPPED: RuleOutcome.SKIPPED,
+  WAIVED: RuleOutcome.WAIVED,
+};
+
+export const rulesOf = (policies: Judgement["policies"]): RuleResult[] =>
+  policies.flatMap(({ rules }) =>
     rules.map(({ id, message, result, seen }) =>
       create(RuleResultSchema, {
         id,
         message,
-        result: RuleOutcomeSchema.values.find((v) => v.name === `RULE_OUTCOME_${result}`)?.number ?? RuleOutcome.UNSPECIFIED,
-        seen: seen.map(({ path, value }) => ({ path, value })),
+        result: RESULT[result],
+        seen: seen.map(({ path, value }) => create(SeenSchema, { path, value })),
       }),
     ),
   );

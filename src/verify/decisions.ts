@@ -4,11 +4,10 @@
  *
  * Relies on the stages before it for digests, form and links. What a pack does not hold is skipped, never passed.
  */
-import { sha256Hex } from "../merkle/hash.ts";
-import { canonicalBytes } from "../record/canonical.ts";
 import { isObject, type Json, type JsonObject } from "../record/json.ts";
 import type { LedgerRecord } from "../record/record.ts";
 import type { RecordId } from "../std/brand.ts";
+import { judgeAgain } from "./judge-again.ts";
 import type { Manifest } from "./manifest.ts";
 import type { PackRecord } from "./records.ts";
 import type { Stage } from "./report.ts";
@@ -20,7 +19,7 @@ interface Held {
   readonly record: LedgerRecord;
 }
 
-export function checkDecisions(records: readonly PackRecord[], _manifest: Manifest, stage: Stage): void {
+export function checkDecisions(records: readonly PackRecord[], manifest: Manifest, stage: Stage): void {
   const pack = new Pack(records);
   for (const held of pack.held()) {
     switch (held.record.kind) {
@@ -42,8 +41,7 @@ export function checkDecisions(records: readonly PackRecord[], _manifest: Manife
       default:
     }
   }
-  if (pack.held().some((held) => held.record.kind === "decision"))
-    stage.skip("decisions were not judged again: this verifier has no engine for their profile");
+  judgeAgain(records, manifest, stage);
 }
 
 class Pack {
@@ -85,27 +83,12 @@ const rowsOf = (value: Json | undefined): readonly JsonObject[] => (Array.isArra
 const textOf = (value: Json | undefined): string => (typeof value === "string" ? value : "");
 const quote = (value: Json | undefined): string => JSON.stringify(value ?? null);
 
-/** What a decision says of itself, without its policies: digest, moment, the policies that it names. */
+/** What a decision says of itself: its moment, and the policies that it names. */
 function checkDecision({ id, index, record }: Held, pack: Pack, stage: Stage): void {
   const { body } = record;
-  const input = isObject(body["input"]) ? body["input"] : {};
-  if (sha256Hex(canonicalBytes(input)) !== body["input_digest"])
-    stage.fail("decision.input", id, "input_digest is not that of the input");
-  for (const [name, own] of [
-    ["target", body["target"]],
-    ["now", body["evaluated_at"]],
-    ["tree_size", body["tree_size"] ?? 0],
-  ] as const)
-    if (input[name] !== own)
-      stage.fail("decision.input", id, `says ${quote(own)}, and its input has ${name} ${quote(input[name])}`);
   const size = body["tree_size"] ?? 0;
   if (typeof size !== "number" || size > index)
     stage.fail("decision.order", id, `was made on the state after ${quote(size)} entries, and is entry ${index}`);
-  checkPolicies({ id, index, record }, pack, stage);
-}
-
-function checkPolicies({ id, record }: Held, pack: Pack, stage: Stage): void {
-  const { body } = record;
   const named = rowsOf(body["policies"]).map((p) => textOf(p["record"]));
   if (new Set(named).size !== named.length) stage.fail("decision.policy", id, "names a policy twice");
   const linked = linksOf(record, "policy");
@@ -113,10 +96,8 @@ function checkPolicies({ id, record }: Held, pack: Pack, stage: Stage): void {
     stage.fail("decision.policy", id, "the policies that it names are not those that it links to");
   for (const policy of linked) {
     const held = pack.get(policy);
-    if (held === undefined) stage.skip(`${id}: its policy ${policy} is not in the pack`);
-    else if (held.record.kind !== "policy") stage.fail("decision.policy", id, `${policy} is no policy`);
-    else if (held.record.body["target"] !== body["target"])
-      stage.fail("decision.policy", id, `${policy} is a policy for ${quote(held.record.body["target"])}`);
+    if (held !== undefined && held.record.kind !== "policy")
+      stage.fail("decision.policy", id, `${policy} is no policy`);
   }
 }
 
