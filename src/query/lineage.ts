@@ -21,6 +21,7 @@ import {
   type TraverseResponse,
   TraverseResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/lineage_pb.ts";
+import { callerPermissions } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
 import type { IndexReader } from "../index/index.ts";
 import * as walk from "../index/lineage.ts";
@@ -31,6 +32,7 @@ import { type Reads, readerAsOf } from "./as-of.ts";
 import { findVisible } from "./get.ts";
 import { visibleTo } from "./names.ts";
 import { toResource } from "./resource.ts";
+import { permissionToList } from "./visible.ts";
 
 const MAX_NODES = 100_000;
 /** Nodes that a walk meets at most when it answers some kinds only. */
@@ -64,7 +66,15 @@ export async function* traverse(
   using reader = readerAsOf(reads, request.asOf, request.minTreeSize);
   const direction = directionOf(request);
   const kinds = new Set(request.kinds);
-  const found = walkFrom(reads, reader, caller, request, direction, (i) => ofKinds(reader, i, kinds));
+  const audits = auditor(reads, caller);
+  const found = walkFrom(
+    reads,
+    reader,
+    caller,
+    request,
+    { direction, selects: kinds.size > 0 },
+    (i) => ofKinds(reader, i, kinds) && audits(reader, i),
+  );
   yield* pages(reader, found, direction);
 }
 
@@ -85,7 +95,7 @@ export async function* getImpact(
     reader,
     caller,
     request,
-    "down",
+    { direction: "down", selects: true },
     (i, depth) => depth > 0 && ofKinds(reader, i, kinds) && isRelied(reader, i, aliased),
   );
   yield* pages(reader, found, "down");
@@ -165,17 +175,16 @@ function walkFrom(
   reader: IndexReader,
   caller: Caller,
   request: TraverseRequest,
-  direction: walk.Direction,
+  { direction, selects }: { readonly direction: walk.Direction; readonly selects: boolean },
   isAnswered: (index: number, depth: number) => boolean,
 ): Walked {
-  const { roots, project, depth, kinds } = request;
+  const { roots, project, depth } = request;
   if (roots.length === 0 || roots.length > MAX_ROOTS)
     throw new Fault("REQUEST_INVALID", `roots has ${roots.length} members: give 1 to ${MAX_ROOTS}`, {
       fields: [{ field: "roots", description: `has ${roots.length} members` }],
     });
   const limit = request.limit === 0 ? MAX_NODES : request.limit;
   if (limit > MAX_NODES) throw new Fault("LIMIT_EXCEEDED", `limit is above ${MAX_NODES}: ask for fewer nodes`);
-  const selects = kinds.length > 0 || direction === "down";
   const found = walk.traverse(reader, {
     roots: roots.map((name) => indexOf(reads, reader, caller, name, project)),
     direction,
@@ -234,6 +243,22 @@ async function* pages(
     await turn();
   }
   if (shown.length === 0) yield create(TraverseResponseSchema, { treeSize: reader.size, truncated });
+}
+
+/** Whether the caller may see an entry of its kind: what tells about persons' behaviour, only who audits the project. */
+function auditor(reads: Reads, caller: Caller): (reader: IndexReader, i: number) => boolean {
+  const known = new Map<RecordId, boolean>();
+  return (reader, i) => {
+    const entry = reader.entry(i);
+    if (entry === undefined || permissionToList([entry.kind]) !== "audit") return true;
+    let may = known.get(entry.project);
+    if (may === undefined) {
+      using now = reads.log.index.reader();
+      may = callerPermissions(now, caller, entry.project, reads.clock.now()).has("audit");
+      known.set(entry.project, may);
+    }
+    return may;
+  };
 }
 
 const ofKinds = (reader: IndexReader, i: number, kinds: ReadonlySet<string>): boolean =>
