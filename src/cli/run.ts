@@ -29,8 +29,7 @@ import {
   RunSchema,
   RunStatus,
 } from "../../gen/ts/animus/datapilot/record/v1/execution_pb.ts";
-import type { Receipt } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
-import { ListResponseSchema } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
+import { ListResponseSchema, type Receipt, type Resource } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import {
   CompareRunsResponseSchema,
   GetRunResponseSchema,
@@ -214,17 +213,31 @@ function execute(
   });
 }
 
-/** Metrics of a JSON file: an object of numbers, or a list of `{key, value, step}`. */
-function metricsOf(file: string): Metric[] {
+/** Versions by the role in which the run reads them, such as `test`. */
+type ByRole = ReadonlyMap<string, string>;
+
+/**
+ * Metrics of a JSON file: an object of numbers, or a list of `{key, value, step, on}`, where `on` names the role of the input that the
+ * value was measured on, or a record id.
+ */
+function metricsOf(file: string, inputs: ByRole): Metric[] {
   const value: unknown = JSON.parse(readFileSync(file, "utf8"));
   const rows = Array.isArray(value)
-    ? (value as { key?: unknown; value?: unknown; step?: unknown }[])
-    : Object.entries(value as Record<string, unknown>).map(([key, v]) => ({ key, step: 0, value: v }));
-  return rows.flatMap((row) =>
-    typeof row.key === "string" && typeof row.value === "number" && Number.isFinite(row.value)
-      ? [create(MetricSchema, { key: row.key, step: typeof row.step === "number" ? row.step : 0, value: row.value })]
-      : [],
-  );
+    ? (value as { key?: unknown; value?: unknown; step?: unknown; on?: unknown }[])
+    : Object.entries(value as Record<string, unknown>).map(([key, v]) => ({ key, on: undefined, step: 0, value: v }));
+  return rows.flatMap((row) => {
+    if (typeof row.key !== "string" || typeof row.value !== "number" || !Number.isFinite(row.value)) return [];
+    const on = typeof row.on === "string" ? (inputs.get(row.on) ?? row.on) : undefined;
+    if (on !== undefined && !on.startsWith("sha256:")) throw new UsageError(`${file} says that ${row.key} was measured on ${JSON.stringify(on)}, and the run has no input of that role. Roles: ${[...inputs.keys()].join(", ")}.`);
+    return [create(MetricSchema, { key: row.key, step: typeof row.step === "number" ? row.step : 0, value: row.value, ...(on === undefined ? {} : { datasetVersion: on }) })];
+  });
+}
+
+const ROLE_WORDS = new Map(Object.entries(ROLES).map(([word, role]) => [role, word]));
+
+function inputsByRole(run: Resource | undefined): ByRole {
+  const inputs = run?.body.case === "run" ? run.body.value.inputs : [];
+  return new Map(inputs.map((i) => [ROLE_WORDS.get(i.role) ?? "", i.record]));
 }
 
 /** Receipts as files that any tool of the transparency-log ecosystem reads. */
@@ -338,7 +351,7 @@ async function wrap(c: Context): Promise<void> {
         sizeBytes: f.sizeBytes,
       }),
     ),
-    metrics: metricsFile === undefined || !outputsExist(metricsFile) ? [] : metricsOf(metricsFile),
+    metrics: metricsFile === undefined || !outputsExist(metricsFile) ? [] : metricsOf(metricsFile, inputsByRole(started.run)),
     seq: 0,
   });
   const drainS =

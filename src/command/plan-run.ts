@@ -6,7 +6,7 @@ import {
   PlanRunResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import type { Caller } from "../identity/caller.ts";
-import type { Admission, Plan } from "./admission.ts";
+import { type Admission, link, type Plan } from "./admission.ts";
 import type { Deps } from "./context.ts";
 import { decide } from "./decide.ts";
 import { planDraft, type StoredPlan, withStoredPlan } from "./run-plan.ts";
@@ -38,12 +38,11 @@ export async function planRun(
 }
 
 function plan(a: Admission, stored: StoredPlan | undefined, dryRun: boolean): Plan {
-  const { draft: run, inputs, uses } = planDraft(a, stored);
+  const { draft: run, uses } = planDraft(a, stored);
   if (uses.refused !== undefined) return uses.refused;
   const { decision } = decide(a, { target: "run.start", subjects: ["$0"], before: [run], preview: true });
   if (!dryRun) return { drafts: [run, decision, ...uses.drafts], primary: 0, decision: 1 };
-  // Nothing of the plan is recorded, so the preview is about what it would have used, or about the project.
+  // The plan is not recorded, so the preview is about the project, and nobody can derive its input again.
   const links = decision.links.filter((l) => !l.to.startsWith("$"));
-  const subjects = (inputs.length > 0 ? inputs : [a.project]).map((to) => ({ rel: "subject", to }));
-  return { drafts: [{ ...decision, links: [...subjects, ...links] }], decision: 0 };
+  return { drafts: [{ ...decision, links: [...link("subject", a.project), ...links] }], decision: 0 };
 }

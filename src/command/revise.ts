@@ -3,12 +3,13 @@ import { keys } from "../fold/view.ts";
 import { notFound } from "../identity/authorise.ts";
 import type { JsonObject } from "../record/json.ts";
 import type { Kind } from "../record/kinds.ts";
-import { type Admission, draft, link, type Plan, revised } from "./admission.ts";
+import { type Admission, checkEtag, created, draft, link, type Plan } from "./admission.ts";
 import { withOwner } from "./owner.ts";
 
 export function revise(a: Admission, kind: Kind, body: JsonObject, etag: string): Plan {
   const name = String(body["name"]);
   const id = a.reader.get("name", keys.name(a.project, kind, name))?.value.id;
   if (id === undefined) throw notFound(name);
-  return revised(a, id, etag, draft(a, kind, withOwner(a, body), link("revises", id)));
+  checkEtag(a, id, etag);
+  return created(draft(a, kind, withOwner(a, body), link("revises", id)));
 }

@@ -36,7 +36,6 @@ export interface StoredPlan {
 
 export interface PlannedRun {
   readonly draft: Draft;
-  readonly inputs: readonly RecordId[];
   readonly uses: Uses;
 }
 
@@ -107,7 +106,7 @@ export function planDraft(a: Admission, stored: StoredPlan | undefined): Planned
     ...link("retry_of", retryOf),
   ];
   const data = inputs.filter((id) => a.reader.record(id)?.record.kind === "dataset.version");
-  return { draft: draft(a, "run", body, links), inputs, uses: admitUses(a, data) };
+  return { draft: draft(a, "run", body, links), uses: admitUses(a, data) };
 }
 
 /** The input with the id of its record; the name that was asked for is kept beside it. */

@@ -194,16 +194,19 @@ function moveTo(reader: ViewReader, subject: RecordId, to: string): RecordId | u
   return newest;
 }
 
-function moveBody({ from, request }: Move): JsonObject {
+function moveBody({ from, machine, request }: Move): JsonObject {
   const { reason, severity, to } = request;
   if (reason === "") throw invalid("reason", "is missing: say why");
-  if (to === "revoked" && !SEVERE.has(severity)) {
+  const taints = to === "revoked" && BUILT_ON.has(machine.kind);
+  if (taints && !SEVERE.has(severity)) {
     throw invalid("severity", "is missing: INVALIDATES taints what was built from it, INFORMS does not");
   }
-  if (to !== "revoked" && severity !== Severity.UNSPECIFIED) throw invalid("severity", "belongs to a revocation");
+  if (!taints && severity !== Severity.UNSPECIFIED) throw invalid("severity", "belongs to the revocation of a version");
   return bodyOf("transition", create(TransitionSchema, { from, reason, severity, to }));
 }
 
+/** Kinds that other things are built from. */
+const BUILT_ON: ReadonlySet<string> = new Set(["dataset.version", "environment.lock", "model.version"]);
 const SEVERE: ReadonlySet<Severity> = new Set([Severity.INVALIDATES, Severity.INFORMS]);
 
 function checkTakenBack({ a, subject }: Move, requester: RecordId | undefined): void {

@@ -4,7 +4,7 @@
  */
 import { sha256Hex } from "../merkle/hash.ts";
 import { canonicalBytes } from "../record/canonical.ts";
-import type { Json, JsonObject } from "../record/json.ts";
+import { isObject, type Json, type JsonObject } from "../record/json.ts";
 import type { Digest } from "../std/brand.ts";
 import type { ApprovalRule, Judgement, JudgedPolicy, PolicyInForce, Requirement, RuleResult } from "./judgement.ts";
 import { PROFILE } from "./judgement.ts";
@@ -110,12 +110,19 @@ export function actionDigest({ target, subjects, action, policies }: ActionParts
 const NOT_EVIDENCE = new Set(["actor", "approvals", "now", "tree_size"]);
 
 /**
- * What a vote rests on: the input without `now`, `tree_size`, `actor` and `approvals`, and without the `age_days` that follow from
- * `now`. When it moves, the votes are void.
+ * What a vote rests on: the input without `now`, `tree_size`, `actor` and `approvals`, and without what follows from them: the
+ * `age_days`, and that a run waits for this very approval. When it moves, the votes are void.
  */
 export function evidenceDigest(input: JsonObject): Digest {
-  const evidence = Object.fromEntries(Object.entries(input).filter(([name]) => !NOT_EVIDENCE.has(name)));
+  const evidence = Object.fromEntries(
+    Object.entries(input)
+      .filter(([name]) => !NOT_EVIDENCE.has(name))
+      .map(([name, value]) => [name, name === "run" || name === "subject" ? withoutWaiting(value) : value]),
+  );
   const data = evidence["data"];
   if (!Array.isArray(data)) return digest(evidence);
   return digest({ ...evidence, data: (data as readonly JsonObject[]).map(({ age_days: _, ...rest }) => rest) });
 }
+
+const withoutWaiting = (value: Json): Json =>
+  isObject(value) && value["status"] === "awaiting_approval" ? { ...value, status: "planned" } : value;

@@ -5,8 +5,7 @@
 import { foldRecord } from "../fold/fold.ts";
 import type { Rows, View, ViewReader, ViewRow } from "../fold/view.ts";
 import type { ValidItem } from "../record/chain.ts";
-import type { JsonObject } from "../record/json.ts";
-import { type Actor, type LedgerRecord, type Link, sortLinks } from "../record/record.ts";
+import type { LedgerRecord } from "../record/record.ts";
 import { type Digest, digestOf, type LogIndex, type RecordId, type TreeSize, ZERO_DIGEST } from "../std/brand.ts";
 
 export interface Fact {
@@ -73,33 +72,27 @@ export function factReader(facts: readonly Fact[]): ViewReader {
   return reader;
 }
 
-/** A record without what the log gives it; links and project may be `$k`, the k-th draft of the group. */
-export interface PendingDraft {
-  readonly kind: string;
-  readonly actor: Actor;
-  readonly body: JsonObject;
-  readonly links: readonly { readonly rel: string; readonly to: string }[];
-  readonly project?: string;
-  readonly requestId: string;
+/** What of a draft is judged; a salt, and the id that it would give, come later. */
+export type PendingDraft = Pick<LedgerRecord, "actor" | "body" | "kind" | "links"> & { readonly project: RecordId };
+
+/**
+ * A state with the earlier drafts of a group on top; its size stays that of the state. The k-th draft stands under `pendingId(k)`,
+ * and links may name earlier ones by it.
+ */
+export function withDrafts(
+  base: ViewReader,
+  drafts: readonly PendingDraft[],
+  time: string,
+): { reader: ViewReader; pending: readonly RecordId[] } {
+  const reader = new Overlay(base);
+  const pending = drafts.map((draft, k) => {
+    const id = pendingId(k);
+    const record: LedgerRecord = { ...draft, request_id: "pending", salt: "", time, v: 1 };
+    reader.add({ id, index: (base.size + k) as LogIndex, record });
+    return id;
+  });
+  return { pending, reader };
 }
 
-/** A state with the earlier drafts of a group on top, each under its `$k`. Its size stays that of the state. */
-export function withDrafts(base: ViewReader, drafts: readonly PendingDraft[], time: string): ViewReader {
-  const reader = new Overlay(base);
-  for (const [k, draft] of drafts.entries()) {
-    const { actor, body, kind, links, project, requestId } = draft;
-    const record: LedgerRecord = {
-      actor,
-      body,
-      kind,
-      links: sortLinks(links as readonly Link[]),
-      ...(project === undefined ? {} : { project: project as RecordId }),
-      request_id: requestId,
-      salt: "",
-      time,
-      v: 1,
-    };
-    reader.add({ id: `$${k}` as RecordId, index: (base.size + k) as LogIndex, record });
-  }
-  return reader;
-}
+/** Stands for the k-th draft of a group, from 0; no record has it. */
+export const pendingId = (k: number): RecordId => `sha256:${(k + 1).toString(16).padStart(64, "0")}` as RecordId;

@@ -9,10 +9,8 @@
 import type { ViewReader } from "../fold/view.ts";
 import { isObject, type JsonObject } from "../record/json.ts";
 import type { LedgerRecord } from "../record/record.ts";
-import { assertDefined } from "../std/assert.ts";
 import type { RecordId, TreeSize } from "../std/brand.ts";
-import { formatTime } from "../std/ports.ts";
-import { approverGroups, authorsOf, counts, ledgerOf } from "./approvals.ts";
+import { authorsOf, counts, ledgerOf } from "./approvals.ts";
 import { approvalRule, objects, text, word } from "./compile.ts";
 import { datasetInput, inputData, modelInput } from "./data-input.ts";
 import { labelsOf, number, Reading, string } from "./reading.ts";
@@ -58,55 +56,21 @@ export interface InputQuestion {
   readonly approvals?: readonly RecordId[];
   /** At quality.gate: the report that is judged; absent for the one that `reportOf` finds. */
   readonly report?: RecordId;
-  /** Records that had no id yet when the input was made, for who makes it again. */
+  /** Records of the same group, which had no id yet when the input was made: shown as null. */
   readonly pending?: ReadonlySet<RecordId>;
 }
 
 export interface DerivedInput {
   readonly input: JsonObject;
-  /** Every record that it was read from, ascending; drafts under the `$k` that the reader gives them. */
+  /** Every record that it was read from, ascending, without pending ones. */
   readonly facts: readonly RecordId[];
 }
 
-/** What the writer knows of a request. */
-export interface Asked {
-  /** Where the decision is recorded. */
-  readonly project: RecordId;
-  readonly subjects: readonly RecordId[];
-  readonly actor: RecordId;
-  readonly authenticatedAtMs: number;
-  readonly nowMs: number;
-  readonly preview: boolean;
-  readonly request: RequestPart;
-  /** The request for approval whose votes count. */
-  readonly approvalRequest?: RecordId;
-}
-
 /**
- * The input of a decision that is to be made on the reader's state. Throws the fault LIMIT_EXCEEDED when it would be read from too
- * many records.
+ * The pure input function: the same question over a reader made of the facts gives the same input. Throws the fault LIMIT_EXCEEDED
+ * when it would be read from too many records.
  */
-export function deriveInput(target: Target, reader: ViewReader, asked: Asked): DerivedInput {
-  const [subject, ...others] = asked.subjects;
-  const now = formatTime(asked.nowMs);
-  const votes =
-    asked.approvalRequest === undefined ? [] : (reader.get("approval", asked.approvalRequest)?.value.votes ?? []);
-  const question: InputQuestion = {
-    actor: actorPart(reader, asked, now),
-    approvals: votes.map((vote) => vote.id),
-    now,
-    preview: asked.preview,
-    request: asked.request,
-    subject: assertDefined(subject, "a decision has a subject"),
-    target,
-    tree_size: reader.size,
-  };
-  const { input, facts } = inputOf(question, reader);
-  return { facts: [...new Set([...facts, ...others])].toSorted(), input };
-}
-
-/** The pure input function: the same question over a reader made of the facts gives the same input. */
-export function inputOf(question: InputQuestion, reader: ViewReader): DerivedInput {
+export function deriveInput(question: InputQuestion, reader: ViewReader): DerivedInput {
   const reading = new Reading(reader, question.pending);
   const record = reading.record(question.subject);
   const approvals = (question.approvals ?? []).flatMap((id) => approvalInput(reading, id, question));
@@ -123,29 +87,7 @@ export function inputOf(question: InputQuestion, reader: ViewReader): DerivedInp
     v: 1,
     ...judged(reading, question, record),
   };
-  return { facts: reading.facts(), input };
-}
-
-/** Who asks, as principal, with what the bindings give in the project. */
-function actorPart(reader: ViewReader, { actor, authenticatedAtMs, nowMs, project }: Asked, now: string): ActorPart {
-  const ledger = ledgerOf(reader);
-  const projects = ledger === undefined ? [project] : [project, ledger];
-  const revision = reader.get("entity", actor)?.value.revision ?? actor;
-  const roles = projects.flatMap((p) =>
-    (reader.get("bindings", p)?.value.bindings ?? []).filter(
-      (b) =>
-        (b.principal === actor || b.group?.members.includes(actor) === true) &&
-        (b.expires_at === undefined || now < b.expires_at),
-    ),
-  );
-  const type = word(reader.record(revision)?.record.body["type"], "PRINCIPAL_TYPE_");
-  return {
-    auth_age_s: Math.max(0, Math.floor((nowMs - authenticatedAtMs) / 1_000)),
-    groups: approverGroups(reader, actor, project, now),
-    principal: actor,
-    roles: [...new Set(roles.map((b) => b.role))].toSorted(),
-    type: type === "human" || type === "service" ? type : null,
-  };
+  return { facts: reading.facts().filter((id) => question.pending?.has(id) !== true), input };
 }
 
 function judged(reading: Reading, question: InputQuestion, record: LedgerRecord | undefined): JsonObject {

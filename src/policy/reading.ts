@@ -22,7 +22,7 @@ const MAX_TAINT_SEARCH = 10_000;
 
 export class Reading {
   readonly reader: ViewReader;
-  /** Records of the same group, besides those that a reader calls `$k`: no id named them when the input was made. */
+  /** Records of the same group: no id named them when the input was made. */
   readonly #pending: ReadonlySet<RecordId>;
   readonly #facts = new Set<RecordId>();
 
@@ -42,7 +42,7 @@ export class Reading {
   }
 
   shown(id: RecordId): string | null {
-    return id.startsWith("$") || this.#pending.has(id) ? null : id;
+    return this.#pending.has(id) ? null : id;
   }
 
   record(id: RecordId): LedgerRecord | undefined {

@@ -11,12 +11,12 @@ import type { ViewReader } from "../fold/view.ts";
 import { canonicalize } from "../record/canonical.ts";
 import { isObject, type Json, type JsonObject } from "../record/json.ts";
 import type { Link } from "../record/record.ts";
-import { parseRecordId, type RecordId, type TreeSize } from "../std/brand.ts";
+import { parseRecordId, type TreeSize } from "../std/brand.ts";
 import { policyApplies } from "./applies.ts";
 import { compilePolicy, objects, text } from "./compile.ts";
 import { inputDigest, requirementBody } from "./decision.ts";
 import { evaluate, presentationOrder } from "./engine.ts";
-import { type ActorPart, inputOf, type InputQuestion, type RequestPart } from "./input.ts";
+import { type ActorPart, deriveInput, type InputQuestion, type RequestPart } from "./input.ts";
 import { PROFILE, type PolicyInForce } from "./judgement.ts";
 import { parseTarget } from "./targets.ts";
 import { Fault } from "../std/faults.ts";
@@ -140,7 +140,7 @@ export function deriveAgain(decision: JsonObject, links: readonly Link[], reader
 function compareInputs(input: JsonObject, question: InputQuestion, reader: ViewReader): Replay {
   let again: JsonObject;
   try {
-    again = inputOf(question, reader).input;
+    again = deriveInput(question, reader).input;
   } catch (error) {
     // Parts that a hostile writer gave another shape.
     if (error instanceof TypeError || error instanceof Fault)

@@ -47,12 +47,16 @@ export function checkDecisions(records: readonly PackRecord[], manifest: Manifes
 class Pack {
   readonly #held: readonly Held[];
   readonly #byId: ReadonlyMap<string, Held>;
+  /** Index of the first record that somebody asked for; the ledger's own records are all in a pack. */
+  readonly firstByPrincipal: number;
   readonly #linked = new Map<string, { readonly rel: string; readonly held: Held }[]>();
 
   constructor(records: readonly PackRecord[]) {
     this.#held = records.flatMap(({ entry, index, record }) =>
       record === undefined ? [] : [{ id: entry.record, index, record }],
     );
+    this.firstByPrincipal =
+      this.#held.find((held) => held.record.actor.principal !== undefined)?.index ?? Number.POSITIVE_INFINITY;
     this.#byId = new Map(this.#held.map((held) => [held.id, held]));
     for (const held of this.#held)
       for (const { rel, to } of held.record.links) {
@@ -118,8 +122,9 @@ function checkEffect(effect: Held, pack: Pack, stage: Stage): void {
   const code = record.kind === "run.start" ? "run.unbound" : "decision.order";
   const target = targetOf(effect, pack);
   const decisionId = linkOf(record, "decision");
-  // The baseline came with the ledger, before there was anything to decide by.
-  if (target === undefined || (decisionId === undefined && record.actor.method === "init")) return;
+  // The baseline came with the ledger, before anybody could ask for anything.
+  const first = record.actor.method === "init" && effect.index < pack.firstByPrincipal;
+  if (target === undefined || (decisionId === undefined && first)) return;
   if (decisionId === undefined) return stage.fail(code, id, `rests on no decision on ${target}`);
   const decision = pack.get(decisionId);
   if (decision === undefined) return stage.skip(`${id}: its decision ${decisionId} is not in the pack`);

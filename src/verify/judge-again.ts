@@ -3,6 +3,7 @@
  * results; the facts give the input; no policy that was in force was left out. What cannot be tried is skipped, with a count.
  */
 import type { ViewReader } from "../fold/view.ts";
+import { text } from "../policy/compile.ts";
 import { type Fact, factReader } from "../policy/fact-reader.ts";
 import { policiesInForce } from "../policy/in-force.ts";
 import { deriveAgain, policiesLeftOut, type Replay, replayDecision, type StoredPolicy } from "../policy/replay.ts";
@@ -40,7 +41,7 @@ export function judgeAgain(records: readonly PackRecord[], manifest: Manifest, s
 }
 
 function comparePolicies({ index, record }: Fact, genesis: RecordId | undefined, chains: Chains): Replay {
-  const target = parseTarget(String(record.body["target"] as string));
+  const target = parseTarget(text(record.body["target"]));
   const { project } = record;
   if (target === undefined || project === undefined || genesis === undefined)
     return { findings: [], skipped: "its target is of another profile" };

@@ -47,6 +47,9 @@ function makeRepository(folder: string, raw: string): void {
   git("commit", "-m", "Clean penguins, train a forest");
 }
 
+/** The data lies beside the package's code, which its exports do not name. */
+const penguinsOf = (module: string): string => join(module.slice(0, module.lastIndexOf("vega-datasets")), "vega-datasets", "data", "penguins.json");
+
 const rowsOf = (file: string): Readonly<Record<string, unknown>>[] => {
   const text = readFileSync(file, "utf8");
   return text.startsWith("[") ? (JSON.parse(text) as Readonly<Record<string, unknown>>[]) : text.trimEnd().split("\n").map((l) => JSON.parse(l) as Readonly<Record<string, unknown>>);
@@ -65,7 +68,7 @@ async function demo(c: Context, program: readonly string[]): Promise<void> {
   io.out(`${paint(io, "bold", "Animus DataPilot: a provable model, and three lies that are found")}\nledger: ${dir}\n`);
   try {
     const repository = join(work, "penguins");
-    makeRepository(repository, require.resolve("vega-datasets/data/penguins.json"));
+    makeRepository(repository, penguinsOf(require.resolve("vega-datasets")));
     await tell(stage, dir, repository, work);
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
     io.out(`\n${stage.summary()}\n${paint(io, "bold", `Done in ${seconds} s.`)} What is left:\n  ${dir}/ledger  head  personal   the three buckets\n  ${dir}/trust                    what outsiders are given\n  ${dir}/demo.dpevidence          the evidence pack\n\nLook further:\n  datapilot verify pack ${dir}/demo.dpevidence --policy ${dir}/trust/policy.txt --kept ${dir}/trust/kept-checkpoint\n  datapilot verify bucket ${dir} --policy ${dir}/trust/policy.txt --kept ${dir}/trust/kept-checkpoint\n  datapilot server --dir ${dir}\n`);

@@ -103,7 +103,7 @@ export async function rewriteHistory(home: string, out: string): Promise<void> {
   const published = parseCheckpoint(parseNote(readFileSync(join(home, "head", HEAD_CHECKPOINT))).text).size;
   put(out, "head", HEAD_CHECKPOINT, signed(published));
   for (const { level, n, width } of newTiles(0, published)) {
-    if (width !== TILE_WIDTH || level === "entries") continue;
+    if (width !== TILE_WIDTH) continue;
     put(out, "ledger", tilePath(level, n), concat(...Array.from({ length: TILE_WIDTH }, (_, i) => tree.read(8 * level, n * TILE_WIDTH + i))));
     if (level === 0) put(out, "ledger", entriesPath(n), encodeBundle(entries.slice(n * TILE_WIDTH, (n + 1) * TILE_WIDTH)));
   }
