@@ -84,7 +84,7 @@ const RUN_START: BaselinePolicy = {
     deny(
       "inputs-sound",
       "",
-      'size(input.run.inputs) == 0 || input.run.inputs.all(i, i.status != "revoked" && !i.tainted)',
+      '!input.run.inputs.exists(i, i.status == "revoked" || i.tainted)',
       "An input is revoked, or built from something that was revoked as invalid: take another version.",
     ),
     deny(
@@ -126,7 +126,7 @@ const RUN_START: BaselinePolicy = {
     deny(
       "no-overlap",
       PRODUCTION,
-      "input.run.train_test_overlap_files == null || input.run.train_test_overlap_files == 0",
+      "input.run.train_test_overlap_files in [null, 0]",
       "A file is used both to train and to test: split the data again.",
     ),
     {
