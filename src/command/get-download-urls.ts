@@ -6,8 +6,9 @@ import {
   type BatchGetDownloadUrlsResponse,
   BatchGetDownloadUrlsResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/artifact_pb.ts";
-import { notFound } from "../identity/authorise.ts";
+import { callerPermissions, notFound } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
+import { findProject } from "../identity/ledger.ts";
 import type { Draft } from "../log/submission.ts";
 import { assertDefined } from "../std/assert.ts";
 import { type Digest, parseRecordId, type RecordId } from "../std/brand.ts";
@@ -33,8 +34,10 @@ export async function batchGetDownloadUrls(
   request: BatchGetDownloadUrlsRequest,
   signal?: AbortSignal,
 ): Promise<BatchGetDownloadUrlsResponse> {
+  // For who is refused, nothing is stored here: the denial stores its own.
+  const may = mayDownload(deps, caller, request.project);
   const put = async (value: string | undefined): Promise<string | undefined> =>
-    value === undefined || value === "" ? undefined : await deps.personal.put(value, signal);
+    !may || value === undefined || value === "" ? undefined : await deps.personal.put(value, signal);
   const from = { address: await put(caller.address), agent: await put(caller.agent) };
   const { project, requestId, artifacts } = request;
   const done = await perform(
@@ -60,6 +63,12 @@ export async function batchGetDownloadUrls(
     urls: value.artifacts.map((id) => urlOf(deps, value.project, id)),
     ...(receipt === undefined ? {} : { receipt }),
   });
+}
+
+function mayDownload(deps: Deps, caller: Caller, name: string): boolean {
+  using reader = deps.log.index.reader();
+  const project = findProject(reader, name);
+  return project !== undefined && callerPermissions(reader, caller, project, deps.clock.now()).has("artifact.read");
 }
 
 interface Client {

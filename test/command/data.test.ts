@@ -377,7 +377,7 @@ describe("dataset versions", () => {
     const { resource } = await version({ version: good, producedBy: run }, token);
     expect(resource?.links).toContainEqual(expect.objectContaining({ rel: "produced_by", to: run }));
     const planned = await submit({ kind: "run", body: { purpose: "PURPOSE_EXPLORATION" }, links: [] });
-    await refused(() => version({ version: good, producedBy: planned }), "OUTPUT_NOT_FROM_RUN");
+    await refused(() => version({ version: good, producedBy: planned }), "RUN_NOT_SUCCEEDED");
   });
 });
 
