@@ -86,7 +86,7 @@ export class RowStore {
     if (pending !== undefined) this.#retire(view, key, pending.changedAt, pending.text);
     // What a record says of itself is new.
     else if (key !== id && this.#caches[view].get(key) !== NOTHING) {
-      const stored = this.#tables.peek("view", viewKey(view, key));
+      const stored = this.#tables.get("view", viewKey(view, key));
       if (stored !== undefined) this.#retire(view, key, stored.readUInt32BE() as LogIndex, stored.toString("utf8", 4));
     }
     this.#pending[view].set(key, { changedAt: index, text, value });

@@ -231,7 +231,7 @@ export class IndexState {
       const prefix = hex.slice(0, 2 * key.length);
       let indexes = shared.get(prefix);
       if (indexes === undefined) {
-        const stored = this.tables.peek("digest", key);
+        const stored = this.tables.get("digest", key);
         indexes =
           stored === undefined ? [] : Array.from({ length: stored.length / 4 }, (_, k) => stored.readUInt32LE(4 * k));
         shared.set(prefix, indexes);

@@ -93,11 +93,6 @@ export class Tables {
     return this.#tables[table].getBinary(key);
   }
 
-  /** Bytes that are valid until the next read; for decoding at once. */
-  peek(table: TableName, key: Buffer): Buffer | undefined {
-    return this.#tables[table].getBinaryFast(key);
-  }
-
   *range(table: TableName, { start, end, reverse = false, limit }: Range): Iterable<Row> {
     const options = { limit: limit ?? Number.POSITIVE_INFINITY, reverse, snapshot: false, start };
     for (const row of this.#tables[table].getRange(end === undefined ? options : { ...options, end })) yield row;
