@@ -132,7 +132,7 @@ it("shows as impact what is relied on downstream", async () => {
 
 it("counts what an alias points at as relied on", async () => {
   using reader = world.deps.log.index.reader();
-  const row = reader.get("entity", ids.clean as RecordId)?.value;
+  const row = reader.get("entity", ids.clean)?.value;
   const draft = {
     actor: { method: "system" } as const,
     body: { entity: row?.parent ?? "", name: "latest" },
