@@ -1,8 +1,9 @@
 /** Dataset versions and model versions in the input. */
+
+import { keys } from "../fold/view.ts";
 import type { Json, JsonObject } from "../record/json.ts";
 import { parseRecordId, type RecordId } from "../std/brand.ts";
 import { parseTime } from "../std/ports.ts";
-import { keys } from "../fold/view.ts";
 import { objects, text, texts, word } from "./compile.ts";
 import { labelsOf, NO_ATTESTATIONS, number, type Reading } from "./reading.ts";
 import { runInput } from "./run-input.ts";

@@ -2,15 +2,15 @@
  * Decision records, requests for approval, and the digests that tie votes to what was voted on. `seen` explains; everything else of
  * a decision can be computed again from its policies and input.
  */
-import { sha256Hex } from "../merkle/hash.ts";
 import { canonicalBytes } from "../record/canonical.ts";
 import { isObject, type Json, type JsonObject } from "../record/json.ts";
-import type { Digest } from "../std/brand.ts";
-import type { ApprovalRule, Judgement, JudgedPolicy, PolicyInForce, Requirement, RuleResult } from "./judgement.ts";
+import { recordId } from "../record/record.ts";
+import { type Digest, digestOf } from "../std/brand.ts";
+import type { ApprovalRule, JudgedPolicy, Judgement, PolicyInForce, Requirement, RuleResult } from "./judgement.ts";
 import { PROFILE } from "./judgement.ts";
 import type { Target } from "./targets.ts";
 
-const digest = (value: Json): Digest => sha256Hex(canonicalBytes(value));
+const digest = (value: Json): Digest => digestOf(recordId(canonicalBytes(value)));
 
 /** Hex SHA-256 of the input's canonical JSON. */
 export const inputDigest = (input: JsonObject): Digest => digest(input);
@@ -121,7 +121,7 @@ export function evidenceDigest(input: JsonObject): Digest {
   );
   const data = evidence["data"];
   if (!Array.isArray(data)) return digest(evidence);
-  return digest({ ...evidence, data: (data as readonly JsonObject[]).map(({ age_days: _, ...rest }) => rest) });
+  return digest({ ...evidence, data: (data as readonly JsonObject[]).map((item) => ({ ...item, age_days: null })) });
 }
 
 const withoutWaiting = (value: Json): Json =>

@@ -5,15 +5,15 @@
  * Numbers: what is not finite is an error, so a division by zero is one. Texts become numbers and times only in one form.
  */
 import {
-  celEnv,
   type CelFunc,
-  celFunc,
   type CelList,
-  celList,
   type CelMap,
-  celMethod,
   CelScalar,
   type CelValue,
+  celEnv,
+  celFunc,
+  celList,
+  celMethod,
   isCelList,
   isCelMap,
   listType,

@@ -38,6 +38,10 @@ class Measure {
         return;
       case "object":
         break;
+      case "bigint":
+      case "function":
+      case "symbol":
+      case "undefined":
       default:
         throw new Flaw(`the input has a value that is not JSON: ${typeof value}`);
     }

@@ -111,6 +111,7 @@ function judged(reading: Reading, question: InputQuestion, record: LedgerRecord 
       return { ...nothing, lock: { ...lockInput(reading, subject), match: null } };
     case "policy":
       return { ...nothing, policy: policyInput(reading, subject, record.body) };
+    case undefined:
     default:
       return nothing;
   }

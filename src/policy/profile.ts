@@ -163,6 +163,7 @@ class Checker {
         return this.#comprehension(kind.value, scope, depth, nesting, walk);
       case "structExpr":
         throw new ExpressionError("makes a message or a map: compare with lists, or write the cases out");
+      case undefined:
       default:
         throw new ExpressionError("has a part that the profile does not know");
     }
@@ -245,20 +246,20 @@ function instrumented(expr: Expr): Expr {
   const inner = (e: Expr | undefined): Expr | undefined => (e === undefined ? undefined : instrumented(e));
   switch (kind.case) {
     case "selectExpr":
-      return with_(expr, {
+      return withKind(expr, {
         case: "selectExpr",
-        value: { ...kind.value, operand: inner(kind.value.operand) } as typeof kind.value,
+        value: { ...kind.value, operand: inner(kind.value.operand) },
       });
     case "listExpr":
-      return with_(expr, {
+      return withKind(expr, {
         case: "listExpr",
         value: { ...kind.value, elements: kind.value.elements.map(instrumented) },
       });
     case "callExpr": {
       const target = kind.value.function === "matches" ? matched(kind.value) : inner(kind.value.target);
-      return with_(expr, {
+      return withKind(expr, {
         case: "callExpr",
-        value: { ...kind.value, args: kind.value.args.map(instrumented), target } as Call,
+        value: { ...kind.value, args: kind.value.args.map(instrumented), target },
       });
     }
     case "comprehensionExpr": {
@@ -270,23 +271,27 @@ function instrumented(expr: Expr): Expr {
         loopStep: inner(value.loopStep),
         result: inner(value.result),
       };
-      return with_(expr, { case: "comprehensionExpr", value: { ...value, ...parts } as Comprehension });
+      return withKind(expr, { case: "comprehensionExpr", value: { ...value, ...parts } });
     }
+    case "constExpr":
+    case "identExpr":
+    case "structExpr":
+    case undefined:
     default:
       return expr;
   }
 }
 
-const with_ = (expr: Expr, exprKind: Expr["exprKind"]): Expr => ({ ...expr, exprKind });
+const withKind = (expr: Expr, exprKind: Expr["exprKind"]): Expr => ({ ...expr, exprKind });
 
 const call = (at: Expr, name: string, args: Expr[]): Expr =>
-  with_(at, { case: "callExpr", value: { $typeName: "cel.expr.Expr.Call", args, function: name } });
+  withKind(at, { case: "callExpr", value: { $typeName: "cel.expr.Expr.Call", args, function: name } });
 
 function matched(value: Call): Expr {
   const pattern = stringOf(value.args[0]) ?? "";
   const cost = pattern.length + (pattern.includes("{") ? EXPRESSION_LIMITS.repetitions : 0);
   const target = value.target as Expr;
-  const constant = with_(target, {
+  const constant = withKind(target, {
     case: "constExpr",
     value: { $typeName: "cel.expr.Constant", constantKind: { case: "int64Value", value: BigInt(cost) } },
   });

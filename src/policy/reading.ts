@@ -6,8 +6,8 @@
  */
 import { LEDGER_NAME } from "../fold/entities.ts";
 import type { EntityRow, ViewReader } from "../fold/view.ts";
-import type { LedgerRecord } from "../record/record.ts";
 import type { JsonObject } from "../record/json.ts";
+import type { LedgerRecord } from "../record/record.ts";
 import type { LogIndex, RecordId } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
 

@@ -12,14 +12,14 @@ import { canonicalize } from "../record/canonical.ts";
 import { isObject, type Json, type JsonObject } from "../record/json.ts";
 import type { Link } from "../record/record.ts";
 import { parseRecordId, type TreeSize } from "../std/brand.ts";
+import { Fault } from "../std/faults.ts";
 import { policyApplies } from "./applies.ts";
 import { compilePolicy, objects, text } from "./compile.ts";
 import { inputDigest, requirementBody } from "./decision.ts";
 import { evaluate, presentationOrder } from "./engine.ts";
-import { type ActorPart, deriveInput, type InputQuestion, type RequestPart } from "./input.ts";
-import { PROFILE, type PolicyInForce } from "./judgement.ts";
+import { type ActorPart, deriveInput, type InputQuestion } from "./input.ts";
+import { type PolicyInForce, PROFILE } from "./judgement.ts";
 import { parseTarget } from "./targets.ts";
-import { Fault } from "../std/faults.ts";
 
 export type ReplayCode = "decision.input" | "decision.order" | "decision.policy" | "decision.replay";
 
@@ -128,7 +128,7 @@ export function deriveAgain(decision: JsonObject, links: readonly Link[], reader
     approvals: links.filter((link) => link.rel === "approval").map((link) => link.to),
     now: text(input["now"]),
     preview: input["preview"] === true,
-    request: (isObject(input["request"]) ? given(input["request"]) : {}) as unknown as RequestPart,
+    request: isObject(input["request"]) ? given(input["request"]) : {},
     subject,
     target,
     tree_size: (typeof input["tree_size"] === "number" ? input["tree_size"] : 0) as TreeSize,

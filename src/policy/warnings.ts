@@ -149,6 +149,10 @@ function nodes(expr: Expr | undefined): Expr[] {
       return [expr, ...nodes(kind.value.target), ...kind.value.args.flatMap(nodes)];
     case "comprehensionExpr":
       return [expr, ...nodes(kind.value.iterRange), ...nodes(kind.value.loopStep)];
+    case "constExpr":
+    case "identExpr":
+    case "structExpr":
+    case undefined:
     default:
       return [expr];
   }

@@ -4,7 +4,7 @@ import { environmentMatch } from "../../src/policy/environment.ts";
 import { Fault } from "../../src/std/faults.ts";
 import { formatTime } from "../../src/std/ports.ts";
 import { id } from "./bodies.ts";
-import { scene, START_MS } from "./records.ts";
+import { START_MS, scene } from "./records.ts";
 
 const vote: Vote = {
   actionDigest: "d",

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { baseline } from "../../src/policy/baseline.ts";
 import { compilePolicy, evaluate, runPolicyTests } from "../../src/policy/engine.ts";
-import type { Json, JsonObject } from "../../src/record/json.ts";
 import { checkBody } from "../../src/record/body.ts";
+import type { Json, JsonObject } from "../../src/record/json.ts";
 import { id } from "./bodies.ts";
 
 const pinned = {

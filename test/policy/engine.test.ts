@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { compilePolicy, evaluate, PolicyCache, runPolicyTests } from "../../src/policy/engine.ts";
 import { INPUT_LIMITS } from "../../src/policy/input-limits.ts";
@@ -30,7 +30,7 @@ function faultOf(work: () => unknown): Fault {
 
 describe("vectors", () => {
   test.each(vectors)("$name", (vector) => {
-    const judgement = judge([vector as RuleText], vector.input as unknown as JsonObject);
+    const judgement = judge([vector], vector.input);
     expect(judgement.policies[0]?.rules[0]?.result).toBe(vector.result);
     expect(judgement.outcome).toBe(vector.outcome);
   });

@@ -9,7 +9,7 @@ import type { JsonObject } from "../../src/record/json.ts";
 import { type Link, sortLinks } from "../../src/record/record.ts";
 import type { RecordId, TreeSize } from "../../src/std/brand.ts";
 import { formatTime } from "../../src/std/ports.ts";
-import { type Scene, scene, START_MS } from "./records.ts";
+import { type Scene, START_MS, scene } from "./records.ts";
 
 const NOW = formatTime(START_MS + 3 * 86_400_000);
 

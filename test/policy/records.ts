@@ -1,6 +1,7 @@
 /** A small log in memory: records with true ids, folded as they come, and what judges them. */
-import { factReader, type Fact } from "../../src/policy/fact-reader.ts";
+
 import type { ViewReader } from "../../src/fold/view.ts";
+import { type Fact, factReader } from "../../src/policy/fact-reader.ts";
 import type { JsonObject } from "../../src/record/json.ts";
 import { formatRecord, type LedgerRecord, recordId, sortLinks } from "../../src/record/record.ts";
 import type { LogIndex, RecordId } from "../../src/std/brand.ts";
@@ -22,7 +23,7 @@ export class TestLog {
       kind,
       links: sortLinks(
         Object.entries(links).flatMap(([rel, to]) =>
-          to === undefined ? [] : ([to].flat() as RecordId[]).map((id) => ({ rel, to: id })),
+          to === undefined ? [] : [to].flat().map((id) => ({ rel, to: id })),
         ),
       ),
       ...(project === undefined ? {} : { project }),

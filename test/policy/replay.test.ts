@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { gateOutcome } from "../../src/fold/governance.ts";
 import { actionDigest, decisionBody } from "../../src/policy/decision.ts";
 import { evaluate } from "../../src/policy/engine.ts";
-import { gateOutcome } from "../../src/policy/gate.ts";
 import type { PolicyInForce } from "../../src/policy/judgement.ts";
 import { policiesLeftOut, replayDecision } from "../../src/policy/replay.ts";
 import { checkBody } from "../../src/record/body.ts";
@@ -28,17 +28,10 @@ const codes = (changed: JsonObject, held = policies): string[] => [
   ...new Set(replayDecision({ ...body, ...changed }, held).findings.map((f) => f.code)),
 ];
 const stored = body["policies"] as readonly JsonObject[];
+const [first, ...rest] = stored;
+const [rule0, ...rules] = (first?.["rules"] ?? []) as readonly JsonObject[];
 const withRule = (rule: JsonObject): JsonObject => ({
-  policies: [
-    {
-      ...stored[0],
-      rules: [
-        { ...(stored[0]?.["rules"] as readonly JsonObject[])[0], ...rule },
-        (stored[0]?.["rules"] as readonly JsonObject[])[1] as JsonObject,
-      ],
-    },
-    ...stored.slice(1),
-  ] as JsonObject[],
+  policies: [{ ...first, rules: [{ ...rule0, ...rule }, ...rules] }, ...rest],
 });
 
 describe("replay", () => {
@@ -54,7 +47,7 @@ describe("replay", () => {
     expect(codes({ requirements: [] })).toEqual(["decision.replay"]);
     expect(codes({ input: { ...input, a: 0 } })).toEqual(["decision.input", "decision.replay"]);
     expect(codes({ tree_size: 8 })).toEqual(["decision.input"]);
-    expect(codes({ policies: stored.toReversed() as JsonObject[] })).toEqual(["decision.order"]);
+    expect(codes({ policies: stored.toReversed() })).toEqual(["decision.order"]);
     expect(codes(withRule({ id: "other" }))).toEqual(["decision.order"]);
     const moved = policies.map((p) =>
       p.record === id(3)
@@ -131,11 +124,11 @@ test.each([
   ["false", "OTHERWISE_DENY", "fail"],
   ["false", "OTHERWISE_REQUIRE_APPROVAL", "fail"],
   ["input.x", "OTHERWISE_WARN", "error"],
-])("gate of %s, %s: %s", (require, otherwise, outcome) => {
-  expect(
-    gateOutcome(evaluate([{ body: policyBody([{ otherwise, require }]), mode: "active", record: id(1) }], {})),
-  ).toBe(outcome);
-  expect(
-    gateOutcome(evaluate([{ body: policyBody([{ otherwise, require: "true" }]), mode: "shadow", record: id(1) }], {})),
-  ).toBe("no_rule");
+])("the fold reads a gate of %s, %s as %s", (require, otherwise, outcome) => {
+  const gate = (text: string, mode: "active" | "shadow") => {
+    const judgement = evaluate([{ body: policyBody([{ otherwise, require: text }]), mode, record: id(1) }], input);
+    return gateOutcome(decisionBody({ input, judgement, preview: false, target: "quality.gate" }));
+  };
+  expect(gate(require, "active")).toBe(outcome);
+  expect(gate("true", "shadow")).toBe("no_rule");
 });
