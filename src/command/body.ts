@@ -34,6 +34,12 @@ export function bodyOf(kind: Kind, message: Message | undefined): JsonObject {
   }
 }
 
+/** A text of a body; empty when absent, as the body omits it then. */
+export function textOf(body: JsonObject | undefined, member: string): string {
+  const value = body?.[member];
+  return typeof value === "string" ? value : "";
+}
+
 export const invalid = (field: string, description: string): Fault =>
   new Fault("REQUEST_INVALID", `${field} ${description}`, { fields: [{ field, description }] });
 
@@ -56,7 +62,7 @@ const STRUCT = "google.protobuf.Struct";
 function checkKeys(rows: readonly Json[], by: readonly string[], path: string): void {
   const seen = new Set<string>();
   for (const row of rows) {
-    const key = by.map((member) => (isObject(row) ? String(row[member] ?? "") : "")).join("\u0000");
+    const key = by.map((member) => (isObject(row) ? textOf(row, member) : "")).join("\u0000");
     if (seen.has(key)) throw invalid(path, `names ${key.replaceAll("\u0000", ", ")} more than once`);
     seen.add(key);
   }

@@ -3,7 +3,7 @@ import type { CreateDatasetRequest, UpdateDatasetRequest } from "../../gen/ts/an
 import type { WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import type { Caller } from "../identity/caller.ts";
 import { draft, named } from "./admission.ts";
-import { bodyOf, checkName } from "./body.ts";
+import { bodyOf, checkName, textOf } from "./body.ts";
 import type { Deps } from "./context.ts";
 import { withOwner } from "./owner.ts";
 import { revise } from "./revise.ts";
@@ -21,7 +21,7 @@ export const createDataset = (
     specOf(request, "dataset.write"),
     (a) => {
       const body = withOwner(a, bodyOf("dataset", request.dataset));
-      checkName(String(body["name"]));
+      checkName(textOf(body, "name"));
       return named(a, draft(a, "dataset", body));
     },
     signal,

@@ -10,7 +10,7 @@ import { callerPermissions } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
 import { ledgerOf } from "../identity/ledger.ts";
 import { draft, named } from "./admission.ts";
-import { bodyOf, checkName, invalid } from "./body.ts";
+import { bodyOf, checkName, invalid, textOf } from "./body.ts";
 import type { Deps } from "./context.ts";
 import { isRefusal, ledgerSpecOf, perform, respond } from "./write.ts";
 
@@ -40,7 +40,7 @@ export async function createPrincipal(
     ledgerSpecOf(request, "principal.write"),
     (a) => {
       const body = bodyOf("principal", principal);
-      checkName(String(body["name"]));
+      checkName(textOf(body, "name"));
       return named(a, draft(a, "principal", body));
     },
     signal,

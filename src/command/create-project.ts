@@ -6,7 +6,7 @@ import { findPrincipal } from "../query/resolve.ts";
 import type { RecordId } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
 import { type Admission, actorOf, draft, named } from "./admission.ts";
-import { bodyOf, checkProjectName } from "./body.ts";
+import { bodyOf, checkProjectName, textOf } from "./body.ts";
 import type { Deps } from "./context.ts";
 import { withOwner } from "./owner.ts";
 import { ledgerSpecOf, write } from "./write.ts";
@@ -23,7 +23,7 @@ export const createProject = (
     ledgerSpecOf(request, "project.create", { createsProject: true }),
     (a) => {
       const body = withOwner(a, bodyOf("project", request.project));
-      checkProjectName(String(body["name"]));
+      checkProjectName(textOf(body, "name"));
       const principal = administrator(a, request.admin);
       return named(
         a,

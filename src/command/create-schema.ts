@@ -6,7 +6,7 @@ import type { Caller } from "../identity/caller.ts";
 import { Fault } from "../std/faults.ts";
 import { byContent, draft, link, resolveOptional } from "./admission.ts";
 import { childrenOf } from "./arrow-types.ts";
-import { bodyOf, checkName, invalid } from "./body.ts";
+import { bodyOf, checkName, invalid, textOf } from "./body.ts";
 import type { Deps } from "./context.ts";
 import { checkCount } from "./limits.ts";
 import { specOf, write } from "./write.ts";
@@ -30,7 +30,7 @@ export const createSchema = (
       const fields = request.schema?.fields ?? [];
       checkCount("schema.fields", checkFields(fields, "schema.fields", 1), MAX_FIELDS);
       const body = bodyOf("schema", request.schema);
-      checkName(String(body["name"]));
+      checkName(textOf(body, "name"));
       const source = resolveOptional(a, request.source, ["artifact"], "source");
       return byContent(a, draft(a, "schema", body, link("source", source)));
     },

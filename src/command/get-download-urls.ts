@@ -11,12 +11,12 @@ import type { Caller } from "../identity/caller.ts";
 import { findProject } from "../identity/ledger.ts";
 import type { Draft } from "../log/submission.ts";
 import { assertDefined } from "../std/assert.ts";
-import { type Digest, parseRecordId, type RecordId } from "../std/brand.ts";
+import { parseRecordId, type RecordId } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
 import { formatTime } from "../std/ports.ts";
 import { type Admission, draft, link, type Plan, resolve } from "./admission.ts";
 import { artifactOf } from "./artifacts.ts";
-import { bodyOf, invalid } from "./body.ts";
+import { bodyOf, invalid, textOf } from "./body.ts";
 import type { Deps } from "./context.ts";
 import { blobKey } from "./create-artifact.ts";
 import { decideWhereBound } from "./decide.ts";
@@ -115,11 +115,11 @@ function findArtifact(a: Admission, text: string): RecordId {
 function urlOf(deps: Deps, project: RecordId, id: RecordId) {
   using reader = deps.log.index.reader();
   const { body } = assertDefined(reader.record(id), "an admitted artifact is there").record;
-  const digest = String(body["digest"]);
+  const digest = textOf(body, "digest");
   const sizeBytes = Number(body["size_bytes"] ?? 0);
   const { url, expiresMs } = deps.uploads.get({
     key: blobKey(project, digest),
-    sha256: digest.slice(7) as Digest,
+    sha256: digest.slice(7),
     sizeBytes,
   });
   return { artifact: id, digest, sizeBytes, downloadUrl: url, expiresAt: formatTime(expiresMs) };

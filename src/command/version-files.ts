@@ -148,7 +148,7 @@ export function checkHeld(a: Admission, files: readonly ListedFile[]): RecordId[
     if (held !== sizeBytes) {
       throw new Fault(
         "DIGEST_MISMATCH",
-        `${path} is said to have ${sizeBytes} bytes, the artifact has ${String(held)}`,
+        `${path} is said to have ${sizeBytes} bytes, the artifact has ${JSON.stringify(held)}`,
         {
           metadata: { digest, path: path.slice(0, 256) },
         },

@@ -113,7 +113,7 @@ export function respond<T>(written: Written<T>): WriteResponse {
     decision: written.resource(plan.decision),
     approvalRequest: written.resource(plan.approvalRequest),
     also,
-  } as Parameters<typeof create<typeof WriteResponseSchema>>[1]);
+  });
 }
 
 /** Writes; for answers of another shape. */

@@ -9,6 +9,7 @@ import {
   UpdateDatasetRequestSchema,
 } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
 import { Custody } from "../../gen/ts/animus/datapilot/record/v1/data_pb.ts";
+import { textOf } from "../../src/command/body.ts";
 import { createDatasetVersion } from "../../src/command/create-dataset-version.ts";
 import { createDataset, updateDataset } from "../../src/command/create-dataset.ts";
 import { createProject } from "../../src/command/create-project.ts";
@@ -63,8 +64,8 @@ describe("rights", () => {
   it("keeps the client's address out of the record", async () => {
     const last = accesses(world).at(-1);
     expect(last?.["address"]).toMatch(/^personal:sha256:/);
-    expect(await world.deps.personal.get(String(last?.["address"]))).toBe("192.0.2.7");
-    expect(await world.deps.personal.get(String(last?.["agent"]))).toBe("test/1");
+    expect(await world.deps.personal.get(textOf(last, "address"))).toBe("192.0.2.7");
+    expect(await world.deps.personal.get(textOf(last, "agent"))).toBe("test/1");
   });
 
   it("does not say that a project is there to who may not see it", async () => {
@@ -398,8 +399,8 @@ describe("denials", () => {
     const recorded = accesses(world).slice(before);
     expect(recorded).toHaveLength(61);
     expect(recorded[0]).toMatchObject({ reason: "unknown", count: 3 });
-    expect(await world.deps.personal.get(String(recorded[0]?.["address"]))).toBe("198.51.100.0/24");
-    expect(await world.deps.personal.get(String(recorded[2]?.["address"]))).toBe("2001:db8:1::/48");
+    expect(await world.deps.personal.get(textOf(recorded[0], "address"))).toBe("198.51.100.0/24");
+    expect(await world.deps.personal.get(textOf(recorded[2], "address"))).toBe("2001:db8:1::/48");
     expect(recorded.at(-1)).toMatchObject({ reason: "OVERFLOW", count: 43 });
   });
 

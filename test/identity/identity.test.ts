@@ -1,5 +1,5 @@
 /** Tokens, authentication and authorisation over views made by hand. */
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { authenticate } from "../../src/identity/authenticate.ts";
 import { authorise, callerPermissions, groupsOf, permissionsOf } from "../../src/identity/authorise.ts";
