@@ -4,7 +4,7 @@
  * `lmdb` stays outside: it loads a native binding by path. The first line of the program runs it on the Node of
  * `node_modules`, whatever Node started it.
  */
-import { chmodSync, existsSync, globSync, readFileSync } from "node:fs";
+import { chmodSync, existsSync, globSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { basename } from "node:path";
 import { type BuildOptions, build } from "esbuild";
 
@@ -42,6 +42,9 @@ await build({
   target: "node20",
 });
 chmodSync("dist/datapilot.js", 0o755);
+// What installing the package elsewhere does: `npx --no-install datapilot` finds it here.
+rmSync("node_modules/.bin/datapilot", { force: true });
+symlinkSync("../../dist/datapilot.js", "node_modules/.bin/datapilot");
 for (const file of ["dist/main.js", ...workers.map((w) => `dist/${basename(w, ".ts")}.js`)]) {
   if (!existsSync(file)) throw new Error(`${file} was not built`);
 }

@@ -1,6 +1,8 @@
 /** The stage of the demonstration: real processes, each asked as a person would ask them, and a story that is told as it goes. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { createWriteStream } from "node:fs";
+import { join } from "node:path";
 import { EXIT, Exit, type Io, paint, printable, shortId, table } from "../io.ts";
 
 export interface Person {
@@ -146,7 +148,10 @@ export class Stage {
       child.stderr.on("data", take);
       child.once("exit", (code) => reject(new Exit(EXIT.internal, "DEMO_FAILED", `The server ended with ${code}:\n${text}`)));
     });
-    child.stdout.resume();
+    const log = createWriteStream(join(dir, "server.log"));
+    log.write(text);
+    child.stdout.pipe(log, { end: false });
+    child.stderr.pipe(log, { end: false });
     this.say(`server process ${child.pid} on ${this.#url}`);
   }
 
