@@ -10,10 +10,9 @@ import { expect } from "vitest";
 import { PrincipalSchema, PrincipalType, ProjectSchema } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
 import * as access from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
 import * as artifact from "../../gen/ts/animus/datapilot/v1/artifact_pb.ts";
-import { createBlobUrls } from "../../src/command/blob-urls.ts";
 import { bootstrap } from "../../src/command/bootstrap.ts";
 import { completeArtifact } from "../../src/command/complete-artifact.ts";
-import type { Deps } from "../../src/command/context.ts";
+import type { BlobUrls, Deps } from "../../src/command/context.ts";
 import { createArtifact } from "../../src/command/create-artifact.ts";
 import { createPrincipal } from "../../src/command/create-principal.ts";
 import { createProject } from "../../src/command/create-project.ts";
@@ -106,7 +105,7 @@ export async function createWorld({ policies = [], approvers = [] }: WorldOption
   const personal = createPersonalStore(store, random);
   const denials = new Denials({ log, personal, clock, random, logger: quietLogger });
   const signer = createUploadSigner(random.bytes(32));
-  const uploads = createBlobUrls(signer, "http://localhost:8420", clock);
+  const uploads = blobUrls(signer, clock);
   const deps: Deps = { log, store, personal, uploads, denials, clock, random, logger: quietLogger };
   const { secrets } = await bootstrap(deps, {
     admin: { name: "root", displayName: "Root of All" },
@@ -173,6 +172,17 @@ export async function createWorld({ policies = [], approvers = [] }: WorldOption
     },
   };
   return world;
+}
+
+/** Addresses as the server gives them. */
+function blobUrls(signer: UploadSigner, clock: Clock): BlobUrls {
+  const url = (method: "PUT" | "GET", blob: { key: string; sha256: string; sizeBytes: number }) => {
+    const expiresMs = clock.now() + 600_000;
+    const headers = method === "PUT" ? [{ name: "content-length", value: String(blob.sizeBytes) }] : [];
+    const token = signer.sign({ method, ...blob, expiresAtMs: expiresMs });
+    return { url: `http://localhost:8420/blob/${token}`, headers, expiresMs };
+  };
+  return { get: (blob) => url("GET", blob), put: (blob) => url("PUT", blob) };
 }
 
 /** PUTs bytes to an address as the HTTP edge does. */
