@@ -137,9 +137,8 @@ function checkEffect(effect: Held, pack: Pack, stage: Stage): void {
   const subject = linkOf(record, SUBJECT_LINK[record.kind] ?? "subject");
   if (subject !== undefined && !linksOf(decision.record, "subject").includes(subject))
     stage.fail(code, id, `its decision ${decisionId} is about something else`);
-  const others = pack.held().filter((h) => h.id !== id && EFFECTS.has(h.record.kind));
-  if (others.some((h) => linkOf(h.record, "decision") === decisionId))
-    stage.fail(code, id, `its decision ${decisionId} is that of something else, too`);
+  const effects = pack.linking(decisionId, "decision").filter((h) => EFFECTS.has(h.record.kind));
+  if (effects.length > 1) stage.fail(code, id, `its decision ${decisionId} is that of something else, too`);
   if (record.kind === "transition" || record.kind === "alias") checkRequest(effect, decision, pack, stage);
 }
 
@@ -147,7 +146,7 @@ const EFFECTS: ReadonlySet<string> = new Set(["alias", "run.start", "transition"
 const SUBJECT_LINK: Readonly<Record<string, string>> = { alias: "target", "run.start": "run", transition: "subject" };
 
 /** What the request of a decision said is what was done. */
-function checkRequest(effect: Held, decision: Held, _pack: Pack, stage: Stage): void {
+function checkRequest(effect: Held, decision: Held, pack: Pack, stage: Stage): void {
   const input = isObject(decision.record.body["input"]) ? decision.record.body["input"] : {};
   const request = isObject(input["request"]) ? input["request"] : {};
   const { body, kind } = effect.record;
@@ -159,7 +158,7 @@ function checkRequest(effect: Held, decision: Held, _pack: Pack, stage: Stage): 
         effect.id,
         `its decision was on ${asked} ${quote(request[asked])}, it does ${quote(body[done])}`,
       );
-  checkApprovals(effect, decision, stage, _pack);
+  checkApprovals(effect, decision, stage, pack);
 }
 
 /** Where approvals were asked for, the votes that count are here, distinct, and as many as asked. */

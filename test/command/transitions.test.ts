@@ -1,8 +1,8 @@
 /** Statuses move along their machines, aliases along versions, and nothing moves on grounds that policies refuse. */
 import { create } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { Severity } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
 import { RunStatus } from "../../gen/ts/animus/datapilot/record/v1/execution_pb.ts";
+import { Severity } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
 import { ListRequestSchema, type Resource } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { SetAliasRequestSchema, TransitionRequestSchema } from "../../gen/ts/animus/datapilot/v1/status_pb.ts";
 import { setAlias } from "../../src/command/set-alias.ts";
@@ -74,7 +74,7 @@ it("answers a repeat as before", async () => {
 async function modelVersion(
   name: string,
   status?: RunStatus,
-): Promise<{ version: Resource; finish(): Promise<unknown> }> {
+): Promise<{ version: Resource; readonly finish: () => Promise<unknown> }> {
   await lab.model(name);
   const run = await lab.running();
   const file = await lab.output(run, `${name} weights`);
