@@ -37,8 +37,12 @@ const BLOCK_MASK = 0xff;
 
 /** Numbers that grow on demand. */
 class NumberList {
-  numbers = new Uint32Array(1_024);
+  numbers: Uint32Array;
   length = 0;
+
+  constructor(capacity = 1_024) {
+    this.numbers = new Uint32Array(capacity);
+  }
 
   push(n: number): void {
     if (this.length === this.numbers.length) {
@@ -76,48 +80,58 @@ const add = (bits: Uint32Array, n: number): void => {
 class Walk {
   readonly nodes = new NumberList();
   readonly withheld = new NumberList();
-  readonly bits: Uint32Array;
   truncated = false;
+  readonly #bits: Uint32Array;
   readonly #graph: Adjacency;
   readonly #limit: number;
   readonly #visible: ((project: RecordId) => boolean) | undefined;
-  readonly #seen = new Map<number, boolean>();
+  /** Projects that may be seen, as a bitset; all others are asked for. */
+  readonly #visibleBits: Uint32Array;
+  readonly #visibleProjects = new NumberList(16);
+  readonly #hiddenProjects = new Set<number>();
 
   constructor(graph: Adjacency, limit: number, visible: ((project: RecordId) => boolean) | undefined) {
     this.#graph = graph;
     this.#limit = limit;
     this.#visible = visible;
-    this.bits = takeBits(graph.size);
+    this.#bits = takeBits(graph.size);
+    this.#visibleBits = takeBits(graph.size);
   }
 
   meet(n: number): void {
-    if (has(this.bits, n)) return;
-    if (this.#visible !== undefined && !this.#isVisible(n, this.#visible)) {
-      add(this.bits, n);
-      this.withheld.push(n);
-      return;
+    const bits = this.#bits;
+    const word = n >>> 5;
+    const held = bits[word] as number;
+    const bit = 1 << (n & 31);
+    if ((held & bit) !== 0) return;
+    if (this.#visible !== undefined) {
+      const project = this.#graph.outBlock(n >>> BLOCK_BITS).projects[n & BLOCK_MASK] as number;
+      if (!has(this.#visibleBits, project) && !this.#ask(project, this.#visible)) {
+        bits[word] = held | bit;
+        this.withheld.push(n);
+        return;
+      }
     }
     if (this.nodes.length >= this.#limit) {
       this.truncated = true;
       return;
     }
-    add(this.bits, n);
+    bits[word] = held | bit;
     this.nodes.push(n);
   }
 
-  #isVisible(n: number, visible: (project: RecordId) => boolean): boolean {
-    const project = this.#graph.outBlock(n >>> BLOCK_BITS).projects[n & BLOCK_MASK] as number;
-    let answer = this.#seen.get(project);
-    if (answer === undefined) {
-      answer = visible(this.#graph.projectId(project));
-      this.#seen.set(project, answer);
-    }
+  #ask(project: number, visible: (project: RecordId) => boolean): boolean {
+    if (this.#hiddenProjects.has(project)) return false;
+    const answer = visible(this.#graph.projectId(project));
+    if (answer) {
+      add(this.#visibleBits, project);
+      this.#visibleProjects.push(project);
+    } else this.#hiddenProjects.add(project);
     return answer;
   }
 
   up(n: number): void {
-    const block = this.#graph.outBlock(n >>> BLOCK_BITS);
-    const { offsets, others } = block;
+    const { offsets, others } = this.#graph.outBlock(n >>> BLOCK_BITS);
     const end = offsets[(n & BLOCK_MASK) + 1] as number;
     for (let at = offsets[n & BLOCK_MASK] as number; at < end; at++) this.meet(others[at] as number);
   }
@@ -137,6 +151,12 @@ class Walk {
       if (source >= size) return;
       this.meet(source);
     }
+  }
+
+  /** Gives back what it took. */
+  end(): void {
+    giveBits(this.#bits, this.nodes, this.withheld);
+    giveBits(this.#visibleBits, this.#visibleProjects);
   }
 }
 
@@ -168,7 +188,7 @@ export function traverse(reader: IndexReader, query: TraverseQuery): Traversal {
     truncated: walk.truncated,
     withheld: walk.withheld.take(),
   };
-  giveBits(walk.bits, walk.nodes, walk.withheld);
+  walk.end();
   return found;
 }
 

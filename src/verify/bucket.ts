@@ -53,6 +53,9 @@ export interface BucketOptions {
 }
 
 const DAY_MS = 86_400_000;
+const HEAD_AT = `head/${HEAD_CHECKPOINT}`;
+/** Of what is absent, this many sizes are named. */
+const SIZES_SHOWN = 10;
 /** Codes that say that something is absent, not that something is wrong. */
 const ABSENCE = new Set(["commit.gap", "record.missing", "tile.missing"]);
 const BEHIND = new Set(["checkpoint.ahead", "tile.ahead"]);
@@ -123,6 +126,8 @@ interface Walk {
   readonly commits: number;
   readonly commitFailed: boolean;
   readonly known: ReadonlySet<string>;
+  /** Sizes that a seal closes, ascending. */
+  readonly sealed: readonly number[];
 }
 
 async function walkCommits(state: State, total: number): Promise<Walk> {
@@ -133,6 +138,7 @@ async function walkCommits(state: State, total: number): Promise<Walk> {
   let retentionDays = 0;
   let failed = false;
   let count = 0;
+  const sealed: number[] = [];
   const pending = new Set<Promise<void>>();
   for await (const { bytes, n } of commitsOf(state)) {
     const at = commitKey(n);
@@ -181,6 +187,7 @@ async function walkCommits(state: State, total: number): Promise<Walk> {
     }
     for (const claim of claims) {
       const { stated } = claim;
+      sealed.push(claim.index + 1);
       if (
         valid.items.length !== 1 ||
         stated.size !== claim.index ||
@@ -206,7 +213,7 @@ async function walkCommits(state: State, total: number): Promise<Walk> {
     state.options.progress?.(count, total, "commits");
   }
   await Promise.all(pending);
-  return { commitFailed: failed, commits: count, known: new Set(known.keys()) };
+  return { commitFailed: failed, commits: count, known: new Set(known.keys()), sealed };
 }
 
 /** Each record of a commit is an object of its own with the same bytes, locked long enough. */
@@ -269,7 +276,7 @@ async function walkCheckpoints(state: State, extra: readonly VerifierKey[]): Pro
   }
   const head = await state.store.get("head", HEAD_CHECKPOINT);
   if (head === null) state.notes.push("head has no checkpoint: the newest archived one stands for it");
-  else open(head.body, `head/${HEAD_CHECKPOINT}`, false);
+  else open(head.body, HEAD_AT, false);
   const roots = new Map<number, Claimed>();
   for (const c of claimed) {
     const other = roots.get(c.tree.checkpoint.size);
@@ -365,6 +372,7 @@ export async function verifyBucket(store: BucketReader, trust: Trust, options: B
         "its record object is below the published size, and absent",
       );
   if (options.records) await reportStrangers(state, walk.known);
+  noteUnarchived(state, walk.sealed, claims);
   await walkTiles(state, published);
   for (const [i, bytes] of trust.kept.entries()) checkKept(state, bytes, `kept note ${i + 1}`);
 
@@ -410,6 +418,16 @@ function holdsEntries(state: State, n: number, bundle: Uint8Array): boolean {
     if (error instanceof Violation) return false;
     throw error;
   }
+}
+
+/** Accuses nobody: a writer that died between a seal and its archive leaves the same. */
+function noteUnarchived(state: State, sealed: readonly number[], claims: readonly Claimed[]): void {
+  const archived = new Set(claims.filter((c) => c.at !== HEAD_AT).map((c) => c.tree.checkpoint.size));
+  const missing = sealed.filter((size) => !archived.has(size));
+  if (missing.length === 0) return;
+  const shown = missing.slice(0, SIZES_SHOWN).join(", ");
+  const more = missing.length > SIZES_SHOWN ? ` and ${missing.length - SIZES_SHOWN} more` : "";
+  state.notes.push(`checkpoint.missing: no archived checkpoint of the sealed sizes ${shown}${more}`);
 }
 
 async function reportStrangers(state: State, known: ReadonlySet<string>): Promise<void> {

@@ -143,15 +143,16 @@ async function tell(stage: Stage, dir: string, repository: string, work: string)
   await stage.approved({ args: ["model", "promote", "scorer@v1", "--to", "validated", "--reason", "Meets fit v1", ...inProject], title: "Dana asks for validation", who: dana }, vera, "Repeated the evaluation; same figures.");
   await stage.approved({ args: ["model", "promote", "scorer@v1", "--to", "approved", "--reason", "Validated", ...inProject], title: "Dana asks for approval", who: dana }, vera, "The risk is small and understood.");
   await stage.step({ args: ["model", "alias", "production", "scorer@v1"], title: "production points at scorer v1", who: dana });
-  await stage.step({ args: ["evidence", "export", "scorer@production", "--output", join(dir, "demo.dpevidence"), "--purpose", "Demonstration", "--kept", join(dir, "trust", "kept-checkpoint")], title: "Evidence for an outsider", who: admin });
+  await stage.step({ args: ["evidence", "export", "scorer@production", "--output", join(dir, "demo.dpevidence"), "--purpose", "Demonstration", "--complete", PROJECT, "--kept", join(dir, "trust", "kept-checkpoint")], title: "Evidence for an outsider", who: admin });
 
   stage.act("6  What if?");
   await stage.step({ args: ["policy", "create", file("fit2.json", fitPolicy(0.95))], title: "Policy fit v2: each recall 0.95", who: dana });
   const flips = await stage.run(["policy", "backtest", "fit@v2", "--against", "fit@v1", ...inProject], { token: dana.token });
-  const rows = flips.document as unknown as readonly Readonly<Record<string, unknown>>[];
-  const totals = (Array.isArray(rows) ? rows : []).map((r) => r["totals"] as { flips?: number; evaluated?: number } | undefined).find((t) => t !== undefined);
-  stage.note(`Back-test: what would fit v2 have decided? ${totals?.evaluated ?? 0} decisions judged again`, `${totals?.flips ?? 0} flip: Chinstrap recall 0.944 is below 0.95`, totals?.flips !== 1);
-  if (totals?.flips !== 1) throw new Exit(EXIT.internal, "DEMO_FAILED", flips.text);
+  const rows = Array.isArray(flips.document) ? (flips.document as readonly Readonly<Record<string, unknown>>[]) : [];
+  const admitted = rows.filter((r) => r["was"] === "OUTCOME_ALLOW" && r["would_be"] === "OUTCOME_DENY");
+  const built = admitted.flatMap((r) => (r["built_since"] ?? []) as readonly unknown[]).map((b) => textAt(b, "name"));
+  stage.note("Back-test: which releases would fit v2 have refused?", `${admitted.length} flip: Chinstrap recall 0.944 is below 0.95 (${[...new Set(built)].join(", ")})`, admitted.length !== 1);
+  if (admitted.length !== 1) throw new Exit(EXIT.internal, "DEMO_FAILED", flips.text);
   await stage.step({ args: ["dataset", "revoke", "penguins@v2", "--reason", "A keeper reports mislabelled birds", "--severity", "invalidates"], title: "Version 2 is revoked", who: dana });
   const impact = await stage.run(["lineage", "impact", "penguins@v2", ...inProject], { token: dana.token });
   const affected = (impact.document["nodes"] as readonly Readonly<Record<string, unknown>>[] | undefined) ?? [];

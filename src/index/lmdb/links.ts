@@ -13,6 +13,8 @@ import type { Tables, WriteSet } from "./tables.ts";
 
 export const LINK_BLOCK = 256;
 const SEGMENT = 16_384;
+/** A power of two. */
+const HOT_BLOCKS = 2_048;
 /** Numbers in one generation of each cache: 64 MiB. */
 const CACHED_NUMBERS = 1 << 24;
 
@@ -45,7 +47,36 @@ const numbers = (bytes: Uint8Array): Uint32Array =>
   new Uint32Array(bytes.buffer, bytes.byteOffset, Math.floor(bytes.length / 4));
 const aligned = (bytes: Uint8Array): Uint8Array => (bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes));
 
+/** The blocks that were read last, found by the low bits of their numbers: a walk asks for millions. */
+class HotBlocks<T> {
+  readonly #blocks: (T | undefined)[] = Array.from({ length: HOT_BLOCKS }, () => undefined);
+  readonly #numbers = new Float64Array(HOT_BLOCKS).fill(-1);
+
+  get(number: number): T | undefined {
+    const slot = number & (HOT_BLOCKS - 1);
+    return this.#numbers[slot] === number ? this.#blocks[slot] : undefined;
+  }
+
+  set(number: number, block: T): T {
+    const slot = number & (HOT_BLOCKS - 1);
+    this.#numbers[slot] = number;
+    this.#blocks[slot] = block;
+    return block;
+  }
+
+  forget(number: number): void {
+    if (this.get(number) !== undefined) this.#numbers[number & (HOT_BLOCKS - 1)] = -1;
+  }
+
+  clear(): void {
+    this.#blocks.fill(undefined);
+    this.#numbers.fill(-1);
+  }
+}
+
 export class Links {
+  readonly #hotOut = new HotBlocks<OutBlock>();
+  readonly #hotIn = new HotBlocks<PackedLinks>();
   readonly #tables: Tables;
   #size = 0;
   readonly #open = new Map<number, OpenBlock>();
@@ -105,12 +136,17 @@ export class Links {
     block.projects.push(project);
     block.offsets.push(block.targets.length);
     block.packed = undefined;
+    this.#hotOut.forget(number);
     this.#dirty.add(number);
     this.#size++;
     if (this.#size % SEGMENT === 0) this.#closeSegment();
   }
 
   outBlock(number: number): OutBlock {
+    return this.#hotOut.get(number) ?? this.#hotOut.set(number, this.#findOut(number));
+  }
+
+  #findOut(number: number): OutBlock {
     const open = this.#open.get(number);
     if (open !== undefined) {
       open.packed ??= {
@@ -132,6 +168,10 @@ export class Links {
 
   /** Links from full segments to the targets of a block, ascending by source for each. */
   inBlock(number: number): PackedLinks {
+    return this.#hotIn.get(number) ?? this.#hotIn.set(number, this.#findIn(number));
+  }
+
+  #findIn(number: number): PackedLinks {
     const cached = this.#inCache.get(number);
     if (cached !== undefined) return cached;
     const parts: Uint8Array[] = [];
@@ -181,6 +221,7 @@ export class Links {
     }
     this.#recent.clear();
     this.#inCache.clear();
+    this.#hotIn.clear();
   }
 
   collect(set: WriteSet): void {

@@ -1,6 +1,7 @@
 /**
  * A copy of the buckets in folders, read as it lies there: nothing is made, locked, swept or changed. Lists every file, also those
- * whose names are no keys, so that a verifier sees what does not belong.
+ * whose names are no keys, so that a verifier sees what does not belong. Says nothing of locks: copying changes the dates that
+ * carry them, and a copy's locks would prove nothing about the original's.
  */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -19,7 +20,7 @@ export function openFileCopy(root: string): StoreReader {
   async function infoOf(path: string, key: string): Promise<ObjectInfo | null> {
     try {
       const s = await stat(path);
-      return s.isFile() ? { etag: `${s.ino}-${s.mtimeMs}`, key, retainUntil: s.atimeMs, sizeBytes: s.size } : null;
+      return s.isFile() ? { etag: `${s.ino}-${s.mtimeMs}`, key, sizeBytes: s.size } : null;
     } catch (error) {
       if (isAbsent(error)) return null;
       throw unreadable(key, error);
