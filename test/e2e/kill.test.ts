@@ -30,7 +30,7 @@ import {
 
 const KILLS = 26;
 const PROJECT = "torture";
-const LONGEST_LIFE_MS = 400;
+const LONGEST_LIFE_MS = 600;
 const SHORTEST_LIFE_MS = 15;
 /** Of ten starts, this many are killed while they start. */
 const KILLED_STARTING = 2;
@@ -72,8 +72,6 @@ const UNKNOWN: ReadonlySet<Code> = new Set([
   Code.Aborted,
   Code.Canceled,
   Code.DeadlineExceeded,
-  Code.Internal,
-  Code.Unknown,
   Code.ResourceExhausted,
 ]);
 
@@ -127,15 +125,25 @@ function maker(via: "grpc" | "http", patient: boolean, name: string): Worker {
   };
 }
 
+/** What the server wrote says more than what the client heard. */
+const explained = (error: unknown, server: ServerProcess): Error =>
+  new Error(`${String(error)}\n${server.lines.slice(-10).join("\n")}`, { cause: error });
+
 /** Sends one request after the other until the server dies or `ended` is set. */
-async function work(worker: Worker, transport: Transport, tally: Tally, isEnded: () => boolean): Promise<void> {
+async function work(
+  worker: Worker,
+  server: ServerProcess,
+  transport: Transport,
+  tally: Tally,
+  isEnded: () => boolean,
+): Promise<void> {
   while (!isEnded()) {
     const request = (worker.open ??= worker.next());
     try {
       tally.acked.push(await worker.send(transport, request));
       delete worker.open;
     } catch (error) {
-      if (!(error instanceof ConnectError) || !UNKNOWN.has(error.code)) throw error;
+      if (!(error instanceof ConnectError) || !UNKNOWN.has(error.code)) throw explained(error, server);
       if (!worker.patient) {
         tally.abandoned.push(request);
         delete worker.open;
@@ -165,7 +173,7 @@ async function torture(seed: number): Promise<Outcome> {
     const server = await startServer(dir);
     ({ token } = await enrol(server, home.token, PROJECT));
     const transport = grpcTransport(server, token);
-    for (let k = 0; k < 4; k++)
+    for (let k = 0; k < 8; k++)
       workers.push(reporter(await startRun(transport, PROJECT, `r${k}`), `report${k}`, random));
     for (let k = 0; k < 2; k++) {
       workers.push(maker("http", true, `patient-http${k}`), maker("http", false, `hasty-http${k}`));
@@ -178,7 +186,7 @@ async function torture(seed: number): Promise<Outcome> {
     (worker.via === "grpc" ? grpcTransport : httpTransport)(server, worker.token ?? token);
   const serve = async (server: ServerProcess, whileMs: number): Promise<void> => {
     let ended = false;
-    const working = Promise.all(workers.map((w) => work(w, transportOf(server, w), tally, () => ended)));
+    const working = Promise.all(workers.map((w) => work(w, server, transportOf(server, w), tally, () => ended)));
     // A worker that fails fails the test; it must not wait for the server's death.
     await Promise.race([sleep(whileMs), working]);
     ended = true;
@@ -199,7 +207,12 @@ async function torture(seed: number): Promise<Outcome> {
   const last = await startServer(dir);
   for (const worker of workers) {
     if (worker.open === undefined) continue;
-    if (worker.patient) tally.acked.push(await worker.send(transportOf(last, worker), worker.open));
+    if (worker.patient)
+      tally.acked.push(
+        await worker.send(transportOf(last, worker), worker.open).catch((error: unknown) => {
+          throw explained(error, last);
+        }),
+      );
     else tally.abandoned.push(worker.open);
   }
   expect(await last.stop()).toBe(0);
@@ -261,5 +274,5 @@ it("loses nothing that was acknowledged when it is killed at random under load",
   expect(outcomes.flatMap((o) => o.lost)).toEqual([]);
   expect(sum((o) => o.kills)).toBeGreaterThanOrEqual(50);
   // Otherwise nothing was put to the test.
-  expect(sum((o) => o.acks)).toBeGreaterThan(500);
+  expect(sum((o) => o.acks)).toBeGreaterThan(sum((o) => o.kills));
 });
