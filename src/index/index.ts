@@ -6,10 +6,11 @@
  * - A reader answers for its size whatever is appended meanwhile, and equals the fold of that prefix.
  * - Nothing here is a source of truth: the log never signs what it read from an index.
  */
-import type { Digest, LogIndex, RecordId, TreeSize } from "../std/brand.ts";
-import type { NodeReader } from "../merkle/proofs.ts";
+
 import type { Rows, View, ViewReader } from "../fold/view.ts";
+import type { NodeReader } from "../merkle/proofs.ts";
 import type { ValidCommit } from "../record/chain.ts";
+import type { Digest, LogIndex, RecordId, TreeSize } from "../std/brand.ts";
 
 export interface Watermark {
   /** Number of the next commit. */

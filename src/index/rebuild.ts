@@ -6,14 +6,14 @@
  * written until then stands at a consistent watermark.
  */
 import { Worker } from "node:worker_threads";
-import { parseEntry } from "../record/entry.ts";
 import type { ValidItem } from "../record/chain.ts";
+import { parseEntry } from "../record/entry.ts";
 import type { LedgerRecord } from "../record/record.ts";
 import { assert } from "../std/assert.ts";
 import type { LogIndex, TreeSize } from "../std/brand.ts";
 import { Violation } from "../std/violation.ts";
-import type { AppliedCommit, Index } from "./index.ts";
 import type { CheckedCommit, CheckReply } from "./check-worker.ts";
+import type { AppliedCommit, Index } from "./index.ts";
 
 /** Records in one transaction. */
 const BATCH_RECORDS = 32_768;

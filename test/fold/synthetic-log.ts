@@ -3,7 +3,8 @@
  * seed. What is written need not be allowed by any policy; the fold takes what the log has.
  */
 import { createHash, generateKeyPairSync, type KeyObject } from "node:crypto";
-import { nativeSigner, type NativeSigner } from "../../src/log/keys/native-signer.ts";
+import { type NativeSigner, nativeSigner } from "../../src/log/keys/native-signer.ts";
+import { sha256Hex } from "../../src/merkle/hash.ts";
 import { CommitChain, type ValidCommit } from "../../src/record/chain.ts";
 import { formatCommit } from "../../src/record/commit.ts";
 import type { JsonObject } from "../../src/record/json.ts";
@@ -16,7 +17,6 @@ import {
   recordId,
   sortLinks,
 } from "../../src/record/record.ts";
-import { sha256Hex } from "../../src/merkle/hash.ts";
 import { idOf, type RecordId } from "../../src/std/brand.ts";
 import { formatHex } from "../../src/std/bytes.ts";
 import { formatTime } from "../../src/std/ports.ts";

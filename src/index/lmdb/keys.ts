@@ -5,8 +5,8 @@
  * then found by `get` but not by `scan`.
  */
 import { createHash } from "node:crypto";
-import { assert } from "../../std/assert.ts";
 import { VIEWS, type View } from "../../fold/view.ts";
+import { assert } from "../../std/assert.ts";
 
 /** The log's indexes have 32 bits here. */
 export const MAX_INDEX = 0xffff_ffff;

@@ -2,8 +2,9 @@
  * Table `tile`: the hashes of all complete subtrees, 64 in a block, so that any of them is one read. The last block of each level
  * stays in memory, where proofs of new entries find most of what they need.
  */
-import { assert, assertDefined } from "../../std/assert.ts";
+
 import { nodeHash } from "../../merkle/hash.ts";
+import { assert, assertDefined } from "../../std/assert.ts";
 import { Generations } from "./cache.ts";
 import { levelKey } from "./keys.ts";
 import type { Tables, WriteSet } from "./tables.ts";

@@ -3,8 +3,8 @@
  * and what was there is never changed, so it answers the same whatever is appended meanwhile.
  */
 import type { Rows, View, ViewRow } from "../../fold/view.ts";
-import type { LedgerRecord } from "../../record/record.ts";
 import { formatEntry } from "../../record/entry.ts";
+import type { LedgerRecord } from "../../record/record.ts";
 import { type Digest, digestOf, idOf, type LogIndex, type RecordId, type TreeSize } from "../../std/brand.ts";
 import { formatHex, utf8 } from "../../std/bytes.ts";
 import type { Adjacency, IndexedCommit, IndexedEntry, IndexReader, InLink, ListQuery, OutLink } from "../index.ts";

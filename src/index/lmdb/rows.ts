@@ -5,7 +5,7 @@
  * A stored row is the index that made it (big-endian) and its canonical JSON, empty when the row is gone.
  */
 import type { TextOp } from "../../fold/state-digest.ts";
-import { type Rows as RowsOf, type View, VIEWS, type ViewRow } from "../../fold/view.ts";
+import { type Rows as RowsOf, VIEWS, type View, type ViewRow } from "../../fold/view.ts";
 import type { LogIndex, RecordId } from "../../std/brand.ts";
 import { Generations } from "./cache.ts";
 import { afterPrefix, historyKey, textOfViewKey, viewKey } from "./keys.ts";
