@@ -1,10 +1,11 @@
 /** The program: the only place that knows the environment, the process and every adapter. */
-import { createDoctorSpec, createInitSpec, createServerSpec } from "./main/local-commands.ts";
-import { useNativeSha256 } from "./main/home.ts";
-import { createVerifyPorts } from "./main/verify-ports.ts";
+
 import { createDemoSpec } from "./cli/demo/demo.ts";
 import type { Io } from "./cli/io.ts";
 import { createProgram, referenceOf, runProgram } from "./cli/program.ts";
+import { useNativeSha256 } from "./main/home.ts";
+import { createDoctorSpec, createInitSpec, createServerSpec } from "./main/local-commands.ts";
+import { createVerifyPorts } from "./main/verify-ports.ts";
 import { VERSION } from "./main/version.ts";
 
 if (!process.versions.node.startsWith("24.")) {
@@ -23,11 +24,21 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
 const io: Io = {
   env: process.env,
   err: (text) => void process.stderr.write(text),
-  isTerminal: process.stderr.isTTY === true,
+  isTerminal: process.stderr.isTTY,
   out: (text) => void process.stdout.write(text),
   signal: ending.signal,
 };
-const program = createProgram(io, { local: [createInitSpec(), createServerSpec(), createDoctorSpec(), createDemoSpec([process.execPath, process.argv[1] ?? ""])], verify: createVerifyPorts(), version: VERSION });
+const program = createProgram(io, {
+  local: [
+    createInitSpec(),
+    createServerSpec(),
+    createDoctorSpec(),
+    createDemoSpec([process.execPath, process.argv[1] ?? ""]),
+  ],
+  verify: createVerifyPorts(),
+  version: VERSION,
+});
 const argv = process.argv.slice(2);
-if (argv[0] === "docs") process.stdout.write(`# Command line\n\nGenerated from the program by \`make gen\`.\n\n${referenceOf(program)}`);
+if (argv[0] === "docs")
+  process.stdout.write(`# Command line\n\nGenerated from the program by \`make gen\`.\n\n${referenceOf(program)}`);
 else process.exitCode = await runProgram(program, argv, io);

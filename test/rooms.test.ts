@@ -12,7 +12,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   merkle: ["std"],
   note: ["std", "merkle"],
   record: ["std", "merkle", "note", "gen"],
-  fold: ["std", "record"],
+  fold: ["std", "merkle", "record"],
   policy: ["std", "record", "fold", "gen"],
   store: ["std"],
   index: ["std", "merkle", "record", "fold", "note"],

@@ -149,7 +149,7 @@ function unary(edge: Edge, rpc: string, run: AnyMethod, begin: Begin) {
 }
 
 function streaming(edge: Edge, rpc: string, run: AnyMethod, begin: Begin) {
-  return async function* (request: unknown, context: HandlerContext): AsyncGenerator<unknown> {
+  return async function* (request: unknown, context: HandlerContext): AsyncGenerator {
     const began = edge.deps.clock.monotonic();
     let caller: Caller | undefined;
     try {

@@ -5,7 +5,11 @@
 import { type DescFile, type DescService, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext, ServiceImpl, ServiceImplSpec } from "@connectrpc/connect";
-import { AccessService, file_animus_datapilot_v1_access, ProjectService } from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
+import {
+  AccessService,
+  file_animus_datapilot_v1_access,
+  ProjectService,
+} from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
 import { ArtifactService } from "../../gen/ts/animus/datapilot/v1/artifact_pb.ts";
 import { DatasetService, QualityService } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
 import { EvidenceService } from "../../gen/ts/animus/datapilot/v1/evidence_pb.ts";
@@ -16,9 +20,8 @@ import { ModelService } from "../../gen/ts/animus/datapilot/v1/model_pb.ts";
 import type { GetRequest, ListRequest, WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { EnvironmentService, RunService } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import { StatusService } from "../../gen/ts/animus/datapilot/v1/status_pb.ts";
-import { appendRunEvents, batchAppend } from "./run-events.ts";
-import { recorded } from "../command/ask.ts";
 import { approve, reject } from "../command/approve.ts";
+import { recorded } from "../command/ask.ts";
 import { cancelRun } from "../command/cancel-run.ts";
 import { batchCompleteArtifacts, completeArtifact } from "../command/complete-artifact.ts";
 import type { Deps } from "../command/context.ts";
@@ -54,8 +57,8 @@ import { backtestPolicy } from "../query/backtest.ts";
 import { compareDatasetVersions } from "../query/compare-dataset-versions.ts";
 import { compareModelVersions } from "../query/compare-model-versions.ts";
 import { compareRuns } from "../query/compare-runs.ts";
-import { getResource } from "../query/get.ts";
 import { getGate } from "../query/gate.ts";
+import { getResource } from "../query/get.ts";
 import * as ledger from "../query/ledger.ts";
 import { diffClosures, findPaths, getImpact, traverse } from "../query/lineage.ts";
 import { type Listed, listResources } from "../query/list.ts";
@@ -65,6 +68,7 @@ import { getRun } from "../query/run.ts";
 import { testAccess } from "../query/test-access.ts";
 import { whoAmI } from "../query/who-am-i.ts";
 import { type Edge, guard, refuse } from "./guard.ts";
+import { appendRunEvents, batchAppend } from "./run-events.ts";
 
 type Method = (caller: Caller, request: never, context: HandlerContext) => unknown;
 type Command<I, O> = (deps: Deps, caller: Caller, request: I, signal?: AbortSignal) => O;
@@ -97,8 +101,12 @@ export function createServices(edge: Edge): readonly Served[] {
       const project = "project" in request && typeof request.project === "string" ? { project: request.project } : {};
       return recorded(deps, caller, project, async () => question(deps, caller, request, context.signal));
     };
-  const getOf = (kind: string, collection?: string) => read((d, c, r: GetRequest) => getResource(d, c, r, { kinds: [kind], ...(collection === undefined ? {} : { collection }) }));
-  const listOf = (kind: string, more: Partial<Listed> = {}) => read((d, c, r: ListRequest) => listResources(d, c, r, { kinds: [kind], ...more }));
+  const getOf = (kind: string, collection?: string) =>
+    read((d, c, r: GetRequest) =>
+      getResource(d, c, r, { kinds: [kind], ...(collection === undefined ? {} : { collection }) }),
+    );
+  const listOf = (kind: string, more: Partial<Listed> = {}) =>
+    read((d, c, r: ListRequest) => listResources(d, c, r, { kinds: [kind], ...more }));
 
   const table: readonly (readonly [DescService, Readonly<Record<string, Method>>])[] = [
     [
@@ -114,7 +122,15 @@ export function createServices(edge: Edge): readonly Served[] {
         watchEntries: call(ledger.watchEntries),
       },
     ],
-    [ProjectService, { createProject: write(createProject), getProject: getOf("project"), listProjects: listOf("project", { everywhere: true }), updateProject: write(updateProject) }],
+    [
+      ProjectService,
+      {
+        createProject: write(createProject),
+        getProject: getOf("project"),
+        listProjects: listOf("project", { everywhere: true }),
+        updateProject: write(updateProject),
+      },
+    ],
     [
       AccessService,
       {
@@ -170,7 +186,9 @@ export function createServices(edge: Edge): readonly Served[] {
         getCode: getOf("code", "code"),
         getEnvironment: getOf("environment", "environments"),
         getEnvironmentLock: getOf("environment.lock", "environments"),
-        listEnvironmentLocks: listOf("environment.lock", { parents: { collection: "environments", kinds: ["environment"] } }),
+        listEnvironmentLocks: listOf("environment.lock", {
+          parents: { collection: "environments", kinds: ["environment"] },
+        }),
         listEnvironments: listOf("environment"),
         updateEnvironment: write(updateEnvironment),
       },
@@ -178,7 +196,11 @@ export function createServices(edge: Edge): readonly Served[] {
     [
       RunService,
       {
-        appendRunEvents: (caller, requests: AsyncIterable<Parameters<typeof appendRunEvents>[2] extends AsyncIterable<infer M> ? M : never>, context) => appendRunEvents(deps, caller, requests, context.signal),
+        appendRunEvents: (
+          caller,
+          requests: AsyncIterable<Parameters<typeof appendRunEvents>[2] extends AsyncIterable<infer M> ? M : never>,
+          context,
+        ) => appendRunEvents(deps, caller, requests, context.signal),
         batchAppendRunEvents: call(batchAppend),
         cancelRun: call(cancelRun),
         compareRuns: read(compareRuns),
@@ -193,7 +215,14 @@ export function createServices(edge: Edge): readonly Served[] {
         planRun: call(planRun),
         startRun: async (caller, request: Parameters<typeof startRun>[2], context) => {
           const response = await startRun(deps, caller, request, context.signal);
-          if (response.start === undefined) refuse({ $typeName: "animus.datapilot.v1.WriteResponse", also: [], approvalRequest: response.approvalRequest, decision: response.decision, receipt: response.receipt } as WriteResponse);
+          if (response.start === undefined)
+            refuse({
+              $typeName: "animus.datapilot.v1.WriteResponse",
+              also: [],
+              approvalRequest: response.approvalRequest,
+              decision: response.decision,
+              receipt: response.receipt,
+            });
           return response;
         },
       },
@@ -224,13 +253,40 @@ export function createServices(edge: Edge): readonly Served[] {
         listPolicies: listOf("policy"),
       },
     ],
-    [ApprovalService, { approve: write(approve), getApprovalRequest: read(getApprovalRequest), listApprovalRequests: listOf("approval.request", { parents: { collection: "models", kinds: ["model.version", "dataset.version", "environment.lock", "policy", "run"] } }), reject: write(reject) }],
-    [LineageService, { diffClosures: read(diffClosures), findPaths: read(findPaths), getImpact: call(getImpact), traverse: call(traverse) }],
+    [
+      ApprovalService,
+      {
+        approve: write(approve),
+        getApprovalRequest: read(getApprovalRequest),
+        listApprovalRequests: listOf("approval.request", {
+          parents: {
+            collection: "models",
+            kinds: ["model.version", "dataset.version", "environment.lock", "policy", "run"],
+          },
+        }),
+        reject: write(reject),
+      },
+    ],
+    [
+      LineageService,
+      {
+        diffClosures: read(diffClosures),
+        findPaths: read(findPaths),
+        getImpact: call(getImpact),
+        traverse: call(traverse),
+      },
+    ],
     [EvidenceService, { exportEvidence: call(exportEvidence) }],
   ];
   return table.map(([service, methods]) => {
-    const spec = guard(edge, service, methods as Readonly<Record<string, (caller: Caller, request: unknown, context: HandlerContext) => unknown>>);
-    const implementation = Object.fromEntries(Object.values(spec.methods).map((m) => [m.method.localName, m.impl])) as unknown as Partial<ServiceImpl<DescService>>;
+    const spec = guard(
+      edge,
+      service,
+      methods as Readonly<Record<string, (caller: Caller, request: unknown, context: HandlerContext) => unknown>>,
+    );
+    const implementation = Object.fromEntries(
+      Object.values(spec.methods).map((m) => [m.method.localName, m.impl]),
+    ) as unknown as Partial<ServiceImpl<DescService>>;
     return { implementation, service, spec };
   });
 }
@@ -244,7 +300,21 @@ export function reflectionDescriptors(): Uint8Array {
     files.set(file.name, file);
   };
   add(file_animus_datapilot_v1_access);
-  for (const service of [LedgerService, StatusService, ArtifactService, DatasetService, RunService, ModelService, PolicyService, LineageService, EvidenceService]) add(service.file);
+  for (const service of [
+    LedgerService,
+    StatusService,
+    ArtifactService,
+    DatasetService,
+    RunService,
+    ModelService,
+    PolicyService,
+    LineageService,
+    EvidenceService,
+  ])
+    add(service.file);
   const set: MessageInitShape<typeof FileDescriptorSetSchema> = { file: [...files.values()].map((f) => f.proto) };
-  return toBinary(FileDescriptorSetSchema, { $typeName: "google.protobuf.FileDescriptorSet", file: set.file ?? [] } as Parameters<typeof toBinary<typeof FileDescriptorSetSchema>>[1]);
+  return toBinary(FileDescriptorSetSchema, {
+    $typeName: "google.protobuf.FileDescriptorSet",
+    file: set.file ?? [],
+  } as Parameters<typeof toBinary<typeof FileDescriptorSetSchema>>[1]);
 }

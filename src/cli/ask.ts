@@ -187,16 +187,14 @@ export function addLog(program: Command, io: Io): void {
       ["--kind <kind>...", "only of this kind"],
     ],
     run: async (c) => {
-      for await (const m of c
-        .connect()
-        .ledger.watchEntries(
-          {
-            fromIndex: c.number("from") ?? 0,
-            kinds: [...c.list("kind")],
-            projects: c.text("project") === undefined ? [] : [c.text("project") ?? ""],
-          },
-          { signal: io.signal, timeoutMs: 0 },
-        ))
+      for await (const m of c.connect().ledger.watchEntries(
+        {
+          fromIndex: c.number("from") ?? 0,
+          kinds: [...c.list("kind")],
+          projects: c.text("project") === undefined ? [] : [c.text("project") ?? ""],
+        },
+        { signal: io.signal, timeoutMs: 0 },
+      ))
         io.out(
           c.json
             ? `${JSON.stringify(toJson(WatchEntriesResponseSchema, m, { useProtoFieldName: true }))}\n`

@@ -5,7 +5,7 @@
 import type { DescMessage, JsonValue, MessageShape } from "@bufbuild/protobuf";
 import { toJson } from "@bufbuild/protobuf";
 import { type Command, Option } from "commander";
-import { type Connection, type ConnectionOptions, connect } from "./client.ts";
+import { type Connection, connect } from "./client.ts";
 import { document, type Io } from "./io.ts";
 
 export type Options = Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
@@ -77,7 +77,7 @@ export function declare(parent: Command, io: Io, spec: Spec): void {
     let connection: Connection | undefined;
     await spec.run({
       args: command.args,
-      connect: () => (connection ??= connect(options as ConnectionOptions, io)),
+      connect: () => (connection ??= connect(options, io)),
       io,
       json,
       list: (name) => (Array.isArray(options[name]) ? (options[name] as readonly string[]) : []),

@@ -76,13 +76,11 @@ export function addAccess(program: Command, io: Io): void {
       });
       c.show(
         WriteResponseSchema,
-        await c
-          .connect()
-          .projects.createProject({
-            admin: c.text("admin") ?? "",
-            project: body,
-            requestId: c.text("requestId") ?? "",
-          }),
+        await c.connect().projects.createProject({
+          admin: c.text("admin") ?? "",
+          project: body,
+          requestId: c.text("requestId") ?? "",
+        }),
         (m) => written(io, m),
       );
     },
@@ -108,15 +106,13 @@ export function addAccess(program: Command, io: Io): void {
       const name = c.args[0] ?? "";
       c.show(
         WriteResponseSchema,
-        await c
-          .connect()
-          .status.transition({
-            name: `projects/${name}`,
-            project: name,
-            reason: required("--reason", c.text("reason")),
-            requestId: c.text("requestId") ?? "",
-            to: "archived",
-          }),
+        await c.connect().status.transition({
+          name: `projects/${name}`,
+          project: name,
+          reason: required("--reason", c.text("reason")),
+          requestId: c.text("requestId") ?? "",
+          to: "archived",
+        }),
         (m) => written(io, m),
       );
     },
@@ -252,14 +248,12 @@ export function addAccess(program: Command, io: Io): void {
     run: async (c) =>
       c.show(
         CreateTokenResponseSchema,
-        await c
-          .connect()
-          .access.createToken({
-            days: c.number("days") ?? 0,
-            permissions: [...c.list("permission")],
-            principal: c.args[0] ?? "",
-            requestId: c.text("requestId") ?? "",
-          }),
+        await c.connect().access.createToken({
+          days: c.number("days") ?? 0,
+          permissions: [...c.list("permission")],
+          principal: c.args[0] ?? "",
+          requestId: c.text("requestId") ?? "",
+        }),
         (m) => `${m.secret}\n${paint(io, "dim", "The secret is shown this once only.")}\n`,
       ),
     summary: "make a token; its secret is shown once",
@@ -271,15 +265,13 @@ export function addAccess(program: Command, io: Io): void {
     run: async (c) =>
       c.show(
         WriteResponseSchema,
-        await c
-          .connect()
-          .status.transition({
-            name: c.args[0] ?? "",
-            project: "_ledger",
-            reason: required("--reason", c.text("reason")),
-            requestId: c.text("requestId") ?? "",
-            to: "revoked",
-          }),
+        await c.connect().status.transition({
+          name: c.args[0] ?? "",
+          project: "_ledger",
+          reason: required("--reason", c.text("reason")),
+          requestId: c.text("requestId") ?? "",
+          to: "revoked",
+        }),
         (m) => written(io, m),
       ),
     summary: "revoke a token",
@@ -322,12 +314,10 @@ export function addPolicies(program: Command, io: Io): void {
       const input = c.text("input");
       c.show(
         EvaluatePolicyResponseSchema,
-        await c
-          .connect()
-          .policy.evaluatePolicy({
-            policy: body(c.args[0] ?? ""),
-            ...(input === undefined ? {} : { input: readJson(input) as Record<string, never> }),
-          }),
+        await c.connect().policy.evaluatePolicy({
+          policy: body(c.args[0] ?? ""),
+          ...(input === undefined ? {} : { input: readJson(input) as Record<string, never> }),
+        }),
         (m) =>
           `${["", "allow", "require_approval", "deny", "error"][m.outcome] ?? ""}\n${m.rules.map((r) => `  ${r.id}: ${["", "holds", "fails", "skipped", "waived", "error"][r.result] ?? ""}\n`).join("")}${m.warnings.map((w) => `  ${paint(io, "yellow", "warning")} ${w}\n`).join("")}`,
       );

@@ -167,7 +167,7 @@ function execute(
   const began = performance.now();
   const cpu = process.resourceUsage();
   return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { env: env as NodeJS.ProcessEnv, stdio: ["inherit", "pipe", "pipe"] });
+    const child = spawn(file, args, { env: env, stdio: ["inherit", "pipe", "pipe"] });
     const chunks: Buffer[] = [];
     let kept = 0;
     const keep = (write: (text: string) => void) => (chunk: Buffer) => {
@@ -228,8 +228,18 @@ function metricsOf(file: string, inputs: ByRole): Metric[] {
   return rows.flatMap((row) => {
     if (typeof row.key !== "string" || typeof row.value !== "number" || !Number.isFinite(row.value)) return [];
     const on = typeof row.on === "string" ? (inputs.get(row.on) ?? row.on) : undefined;
-    if (on !== undefined && !on.startsWith("sha256:")) throw new UsageError(`${file} says that ${row.key} was measured on ${JSON.stringify(on)}, and the run has no input of that role. Roles: ${[...inputs.keys()].join(", ")}.`);
-    return [create(MetricSchema, { key: row.key, step: typeof row.step === "number" ? row.step : 0, value: row.value, ...(on === undefined ? {} : { datasetVersion: on }) })];
+    if (on !== undefined && !on.startsWith("sha256:"))
+      throw new UsageError(
+        `${file} says that ${row.key} was measured on ${JSON.stringify(on)}, and the run has no input of that role. Roles: ${[...inputs.keys()].join(", ")}.`,
+      );
+    return [
+      create(MetricSchema, {
+        key: row.key,
+        step: typeof row.step === "number" ? row.step : 0,
+        value: row.value,
+        ...(on === undefined ? {} : { datasetVersion: on }),
+      }),
+    ];
   });
 }
 
@@ -351,7 +361,8 @@ async function wrap(c: Context): Promise<void> {
         sizeBytes: f.sizeBytes,
       }),
     ),
-    metrics: metricsFile === undefined || !outputsExist(metricsFile) ? [] : metricsOf(metricsFile, inputsByRole(started.run)),
+    metrics:
+      metricsFile === undefined || !outputsExist(metricsFile) ? [] : metricsOf(metricsFile, inputsByRole(started.run)),
     seq: 0,
   });
   const drainS =

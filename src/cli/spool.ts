@@ -52,6 +52,8 @@ export function spool(folder: string, s: Spooled): string {
   return file;
 }
 
+const textOf = (value: JsonValue | undefined): string => (typeof value === "string" ? value : "");
+
 export function readSpool(file: string): Spooled {
   let link = "";
   const items = readFileSync(file, "utf8")
@@ -73,10 +75,10 @@ export function readSpool(file: string): Spooled {
     batches: rest.slice(0, -1).map((i) => fromJson(RunBatchSchema, i["batch"] ?? {})),
     files: head["files"] as unknown as LocalFile[],
     finish: fromJson(RunFinishSchema, finish),
-    project: String(head["project"]),
-    requestId: String(head["requestId"]),
-    run: String(head["run"]),
-    token: String(head["token"]),
+    project: textOf(head["project"]),
+    requestId: textOf(head["requestId"]),
+    run: textOf(head["run"]),
+    token: textOf(head["token"]),
   };
 }
 

@@ -28,9 +28,9 @@ export interface UploadedFile extends LocalFile {
 }
 
 /** Regular files below a path; links are not followed, so that nothing outside is taken. */
-function* walk(root: string, at: string): Generator<string> {
+function* walk(at: string): Generator<string> {
   const stat = lstatSync(at);
-  if (stat.isDirectory()) for (const name of readdirSync(at).toSorted()) yield* walk(root, join(at, name));
+  if (stat.isDirectory()) for (const name of readdirSync(at).toSorted()) yield* walk(join(at, name));
   else if (stat.isFile()) yield at;
 }
 
@@ -45,7 +45,7 @@ export async function hashFiles(io: Io, paths: readonly string[]): Promise<Local
   const shown = progress(io, "files hashed");
   for (const path of paths) {
     const isFolder = statSync(path).isDirectory();
-    for (const file of walk(path, path)) {
+    for (const file of walk(path)) {
       if (found.length >= MAX_FILES)
         throw new UsageError(`More than ${MAX_FILES} files below ${path}. Pack them, or name fewer.`);
       const name = isFolder ? relative(path, file).replaceAll("\\", "/") : basename(file);
@@ -86,9 +86,9 @@ export async function upload(io: Io, connection: Connection, files: readonly Loc
       const answer = await fetch(place.uploadUrl, {
         body: Readable.toWeb(createReadStream(source.file)) as unknown as ReadableStream,
         duplex: "half",
-        headers: [...place.headers.map((h): [string, string] => [h.name, h.value])],
+        headers: place.headers.map((h): [string, string] => [h.name, h.value]),
         method: "PUT",
-      } as RequestInit);
+      });
       if (!answer.ok && answer.status !== 412)
         throw new Exit(
           EXIT.notRecorded,

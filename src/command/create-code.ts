@@ -18,8 +18,8 @@ export const createCode = (deps: Deps, caller: Caller, request: CreateCodeReques
     if (hash !== undefined && !HASH.test(hash))
       throw new Fault(
         "CODE_NOT_PINNED",
-        `${String(field)} is not a full hash of 40 or 64 hex characters: a branch, tag or short hash names no exact state`,
-        { fields: [{ description: "is not a full hash", field: String(field) }] },
+        `${field} is not a full hash of 40 or 64 hex characters: a branch, tag or short hash names no exact state`,
+        { fields: [{ description: "is not a full hash", field: field }] },
       );
   if (/^[a-z+]+:\/\/[^/@]*@/.test(code?.repository ?? ""))
     throw invalid("code.repository", "holds credentials: give the address without them");

@@ -1,5 +1,5 @@
 /**
- * Denials become records before they are answered (`domain.md` §11): who was refused what, where and why.
+ * Denials become records before they are answered (`docs/architecture.md`): who was refused what, where and why.
  *
  * - Recorded: faults of `RECORDED`. A refusal by policy is recorded as its decision; what is malformed, missing or overloaded is
  *   counted by metrics only.
@@ -12,14 +12,14 @@
 import { create } from "@bufbuild/protobuf";
 import { AccessAction, AccessSchema } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
 import { keys } from "../fold/view.ts";
-import type { Caller } from "../identity/caller.ts";
 import { HIDDEN } from "../identity/authorise.ts";
+import type { Caller } from "../identity/caller.ts";
 import { SYSTEM_PROJECT } from "../identity/ledger.ts";
 import type { Log } from "../log/log.ts";
 import type { Logger } from "../log/ports.ts";
 import type { Draft } from "../log/submission.ts";
-import type { Actor } from "../record/record.ts";
 import { bodyFromMessage } from "../record/body.ts";
+import type { Actor } from "../record/record.ts";
 import { assertDefined } from "../std/assert.ts";
 import type { RecordId } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";

@@ -35,7 +35,7 @@ function plan(a: Admission, run: RecordId, body: JsonObject): Plan {
   checkOwnRun(a, run);
   const row = a.reader.get("run", run)?.value;
   const finish = draft(a, "run.finish", body, [...link("run", run), ...link("last", row?.last)]);
-  const status = WORDS[String(body["status"])];
+  const status = WORDS[body["status"] as string];
   // The same end said again is the same record.
   if (row?.finish !== undefined && row.status === status) return { drafts: [], existing: { id: row.finish } };
   if (row?.status !== "running" && row?.status !== "lost")

@@ -1,9 +1,10 @@
-/** The sizes that a record's parts may have (`domain.md` §0), so that one request cannot fill a commit or a page. */
+/** The sizes that a record's parts may have (`docs/architecture.md`), so that one request cannot fill a commit or a page. */
+
+import type { Draft } from "../log/submission.ts";
 import { canonicalize } from "../record/canonical.ts";
 import { isObject, type Json } from "../record/json.ts";
 import { MAX_LINKS } from "../record/record.ts";
 import { Fault } from "../std/faults.ts";
-import type { Draft } from "../log/submission.ts";
 
 export const MAX_LABELS = 32;
 export const MAX_TEXT_BYTES = 16 * 1_024;

@@ -1,5 +1,5 @@
 /**
- * Personal values, held apart from records (`ledger.md` §2a): a record holds `personal:sha256:<hex>`, the preimage
+ * Personal values, held apart from records (`docs/formats/records.md`): a record holds `personal:sha256:<hex>`, the preimage
  * `{"salt":…,"value":…}` lies in the personal bucket, from where it can be erased.
  *
  * A preimage is stored before the record that names it: what a record names was there. What a refused request stored stays

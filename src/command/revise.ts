@@ -7,7 +7,7 @@ import { type Admission, checkEtag, created, draft, link, type Plan } from "./ad
 import { withOwner } from "./owner.ts";
 
 export function revise(a: Admission, kind: Kind, body: JsonObject, etag: string): Plan {
-  const name = String(body["name"]);
+  const name = typeof body["name"] === "string" ? body["name"] : "";
   const id = a.reader.get("name", keys.name(a.project, kind, name))?.value.id;
   if (id === undefined) throw notFound(name);
   checkEtag(a, id, etag);

@@ -2,8 +2,8 @@
 import type { UpdateProjectRequest } from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
 import type { WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import type { Caller } from "../identity/caller.ts";
-import { bodyOf, checkProjectName } from "./body.ts";
 import { draft, link, revised } from "./admission.ts";
+import { bodyOf, checkProjectName } from "./body.ts";
 import type { Deps } from "./context.ts";
 import { withOwner } from "./owner.ts";
 import { specOf, write } from "./write.ts";

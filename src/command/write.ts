@@ -26,7 +26,7 @@ import { bodyCase, findResource, toReceipt } from "../query/resource.ts";
 import { isObject, type Json } from "../record/json.ts";
 import { isRequestId, sortLinks } from "../record/record.ts";
 import { assertDefined } from "../std/assert.ts";
-import { parseRecordId, type LogIndex, type RecordId, type TreeSize } from "../std/brand.ts";
+import { type LogIndex, parseRecordId, type RecordId, type TreeSize } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import { parseTime, type Random } from "../std/ports.ts";
@@ -34,7 +34,7 @@ import { type Admission, actorOf, type Existing, type Plan } from "./admission.t
 import { invalid } from "./body.ts";
 import type { Deps } from "./context.ts";
 import { checkLimits } from "./limits.ts";
-import { parsePersonal, type PersonalStore } from "./personal.ts";
+import { type PersonalStore, parsePersonal } from "./personal.ts";
 
 export interface WriteSpec {
   /** Name of the project, as the request gives it. */

@@ -6,8 +6,8 @@ import { hash, randomBytes } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseCommit } from "../record/commit.ts";
 import { setSha256 } from "../merkle/hash.ts";
+import { parseCommit } from "../record/commit.ts";
 import { Fault } from "../std/faults.ts";
 import type { Clock, Random } from "../std/ports.ts";
 import { commitKey } from "../store/keys.ts";
@@ -46,7 +46,11 @@ export const useNativeSha256 = (): void => setSha256((data) => hash("sha256", da
 export async function createHome(root: string): Promise<Home> {
   await mkdir(root, { mode: 0o750, recursive: true });
   const found = await readdir(root);
-  if (found.length > 0) throw new Fault("REQUEST_INVALID", `${root} is not empty (it holds ${found.slice(0, 3).join(", ")}). Give a new folder; a ledger is never made over something else.`);
+  if (found.length > 0)
+    throw new Fault(
+      "REQUEST_INVALID",
+      `${root} is not empty (it holds ${found.slice(0, 3).join(", ")}). Give a new folder; a ledger is never made over something else.`,
+    );
   const home = homeOf(root);
   for (const folder of [home.index, home.trust]) await mkdir(folder, { mode: 0o750 });
   await mkdir(home.keys, { mode: 0o700 });
@@ -57,7 +61,8 @@ export async function createHome(root: string): Promise<Home> {
 /** The name of the log, from the first line of its genesis commit. */
 export async function originOf(store: ObjectStore, root: string): Promise<string> {
   const genesis = await store.get("ledger", commitKey(0));
-  if (genesis === null) throw new Fault("REQUEST_INVALID", `${root} holds no ledger. Make one with: datapilot init --dir ${root}`);
+  if (genesis === null)
+    throw new Fault("REQUEST_INVALID", `${root} holds no ledger. Make one with: datapilot init --dir ${root}`);
   return parseCommit(genesis.body).origin;
 }
 
@@ -85,11 +90,15 @@ export async function holdHome(home: Home): Promise<AsyncDisposable> {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
       const pid = Number(await readFile(path, "utf8").catch(() => ""));
-      if (isRunning(pid)) throw new Fault("NOT_WRITER", `Process ${pid} serves ${home.root} already. Stop it first, or talk to it.`);
+      if (isRunning(pid))
+        throw new Fault("NOT_WRITER", `Process ${pid} serves ${home.root} already. Stop it first, or talk to it.`);
       await rm(path, { force: true });
     }
   }
-  throw new Fault("NOT_WRITER", `${path} comes back whenever it is removed. Another process starts at the same time; wait for it.`);
+  throw new Fault(
+    "NOT_WRITER",
+    `${path} comes back whenever it is removed. Another process starts at the same time; wait for it.`,
+  );
 }
 
 function isRunning(pid: number): boolean {

@@ -1,7 +1,5 @@
 /** `datapilot init`: a new ledger in a new home, with keys, baseline policies and one administrator, whose token is shown once. */
-import { formatHex } from "../std/bytes.ts";
-import { Fault } from "../std/faults.ts";
-import type { RecordId } from "../std/brand.ts";
+
 import { bootstrap, type Person } from "../command/bootstrap.ts";
 import { createPersonalStore } from "../command/personal.ts";
 import { initLedger } from "../log/init.ts";
@@ -9,11 +7,14 @@ import { generateKeyFiles } from "../log/keys/key-files.ts";
 import { openLastSigned } from "../log/keys/last-signed-file.ts";
 import type { Logger } from "../log/ports.ts";
 import { baseline } from "../policy/baseline.ts";
+import type { RecordId } from "../std/brand.ts";
+import { formatHex } from "../std/bytes.ts";
+import { Fault } from "../std/faults.ts";
 import { createFileStore } from "../store/fs/file-store.ts";
 import { probeStore } from "../store/probes.ts";
 import { createHome, systemClock, systemRandom } from "./home.ts";
 import { assertProbes, openLedger } from "./ledger.ts";
-import { keepCheckpoint, trustOf, type TrustFiles, writeTrust } from "./trust.ts";
+import { keepCheckpoint, type TrustFiles, trustOf, writeTrust } from "./trust.ts";
 
 export interface InitRequest {
   readonly root: string;
@@ -38,15 +39,35 @@ const ORIGIN_NAME = /^[A-Za-z0-9][A-Za-z0-9.-]{0,199}$/;
 
 export async function init(request: InitRequest): Promise<InitAnswer> {
   const { logger, root, solo } = request;
-  if (!ORIGIN_NAME.test(request.origin)) throw new Fault("REQUEST_INVALID", `--origin takes a name of letters, digits, dots and hyphens, such as ledger.example.org, not ${JSON.stringify(request.origin)}.`);
+  if (!ORIGIN_NAME.test(request.origin))
+    throw new Fault(
+      "REQUEST_INVALID",
+      `--origin takes a name of letters, digits, dots and hyphens, such as ledger.example.org, not ${JSON.stringify(request.origin)}.`,
+    );
   const home = await createHome(root);
   const origin = `${request.origin}/${formatHex(systemRandom.bytes(4))}`;
   const keys = await generateKeyFiles(home.keys, origin);
   const genesis = await (async () => {
     await using lastSigned = await openLastSigned(home.lastSigned);
-    await using store = await createFileStore({ allowAdvisoryLock: true, clock: systemClock, random: systemRandom, root });
+    await using store = await createFileStore({
+      allowAdvisoryLock: true,
+      clock: systemClock,
+      random: systemRandom,
+      root,
+    });
     assertProbes((await probeStore(store, { random: systemRandom })).filter((p) => p.name !== "genesis"));
-    return (await initLedger({ clock: systemClock, keys, lastSigned, origin, random: systemRandom, retentionDays: request.retentionDays, solo, store })).genesis;
+    return (
+      await initLedger({
+        clock: systemClock,
+        keys,
+        lastSigned,
+        origin,
+        random: systemRandom,
+        retentionDays: request.retentionDays,
+        solo,
+        store,
+      })
+    ).genesis;
   })();
   await using ledger = await openLedger(home, { logger });
   const { log, store } = ledger;

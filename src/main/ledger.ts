@@ -19,7 +19,8 @@ export interface OpenLedger extends AsyncDisposable {
 /** Start-up refuses a store that does not keep its promises, and says which. */
 export function assertProbes(results: readonly ProbeResult[]): void {
   const failed = results.filter((r) => !r.ok);
-  if (failed.length > 0) throw new Fault("STORE_UNAVAILABLE", failed.map((r) => `${r.name}: ${r.detail}. ${r.remedy}`).join("\n"));
+  if (failed.length > 0)
+    throw new Fault("STORE_UNAVAILABLE", failed.map((r) => `${r.name}: ${r.detail}. ${r.remedy}`).join("\n"));
 }
 
 export interface OpenOptions {
@@ -31,7 +32,9 @@ export interface OpenOptions {
 export async function openLedger(home: Home, options: OpenOptions): Promise<OpenLedger> {
   await using held = new AsyncDisposableStack();
   held.use(await holdHome(home));
-  const store = held.use(await createFileStore({ allowAdvisoryLock: true, clock: systemClock, random: systemRandom, root: home.root }));
+  const store = held.use(
+    await createFileStore({ allowAdvisoryLock: true, clock: systemClock, random: systemRandom, root: home.root }),
+  );
   const origin = await originOf(store, home.root);
   const keys = await loadKeyFiles(home.keys, origin);
   const lastSigned = held.use(await openLastSigned(home.lastSigned));

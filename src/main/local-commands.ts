@@ -1,27 +1,37 @@
 /** Commands of whoever runs a ledger: `init`, `server`, `doctor`. */
 import { readFileSync } from "node:fs";
 import { pino } from "pino";
+import type { Tls } from "../api/listen.ts";
 import { type Context, type Spec, UsageError } from "../cli/command.ts";
 import { EXIT, Exit, paint } from "../cli/io.ts";
-import type { Tls } from "../api/listen.ts";
+import { loadKeyFiles } from "../log/keys/key-files.ts";
+import { parseHex } from "../std/bytes.ts";
 import { createFileStore } from "../store/fs/file-store.ts";
 import { probeStore } from "../store/probes.ts";
 import { homeOf, originOf, systemClock, systemRandom } from "./home.ts";
 import { init } from "./init.ts";
-import { loadKeyFiles } from "../log/keys/key-files.ts";
 import { openLedger } from "./ledger.ts";
 import { type Address, serve } from "./serve.ts";
-import { parseHex } from "../std/bytes.ts";
 
 const DEFAULT_DAYS = 3650;
 
 /** Structured lines on standard output; what could be a secret is cut out wherever it stands. */
-export const createLogger = (level: string) => pino({ base: null, level, redact: { censor: "[secret]", paths: ["authorization", "*.authorization", "token", "*.token", "secret", "*.secret", "headers"] }, timestamp: pino.stdTimeFunctions.isoTime });
+export const createLogger = (level: string) =>
+  pino({
+    base: null,
+    level,
+    redact: {
+      censor: "[secret]",
+      paths: ["authorization", "*.authorization", "token", "*.token", "secret", "*.secret", "headers"],
+    },
+    timestamp: pino.stdTimeFunctions.isoTime,
+  });
 
 function addressOf(flag: string, text: string): Address {
   const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:]+)):(\d{1,5})$/.exec(text);
   const port = Number(match?.[3]);
-  if (match === null || port > 65_535) throw new UsageError(`--${flag} takes HOST:PORT, such as 127.0.0.1:8420, not ${JSON.stringify(text)}.`);
+  if (match === null || port > 65_535)
+    throw new UsageError(`--${flag} takes HOST:PORT, such as 127.0.0.1:8420, not ${JSON.stringify(text)}.`);
   return { host: match[1] ?? match[2] ?? "", port };
 }
 
@@ -39,7 +49,10 @@ export const createInitSpec = (): Spec => ({
     ["--solo", "leave the baseline's approvals out; the genesis says so"],
     ["--admin <name>", "name of the administrator's principal (default admin)"],
     ["--admin-display-name <text>", "printed name of the administrator"],
-    ["--approver <name=printed name>...", "a further person, in every group that the policies name; nobody approves what he asks for"],
+    [
+      "--approver <name=printed name>...",
+      "a further person, in every group that the policies name; nobody approves what he asks for",
+    ],
     ["--retention-days <days>", `days for which objects are locked at least (default ${DEFAULT_DAYS})`],
   ],
   remote: false,
@@ -47,14 +60,30 @@ export const createInitSpec = (): Spec => ({
     const name = c.text("admin") ?? "admin";
     const answer = await init({
       admin: { displayName: c.text("adminDisplayName") ?? name, name },
-      approvers: c.list("approver").map((text) => ({ displayName: text.slice(text.indexOf("=") + 1), name: text.split("=", 1)[0] ?? "" })),
+      approvers: c
+        .list("approver")
+        .map((text) => ({ displayName: text.slice(text.indexOf("=") + 1), name: text.split("=", 1)[0] ?? "" })),
       logger: createLogger("warn"),
       origin: c.text("origin") ?? "datapilot.local",
       retentionDays: c.number("retentionDays") ?? DEFAULT_DAYS,
       root: directory(c),
       solo: c.options["solo"] === true,
     });
-    c.print({ commit_vkey: answer.commitVkey, dir: directory(c), genesis: answer.genesis, log_pq_vkey: answer.logPqVkey, log_vkey: answer.logVkey, origin: answer.origin, policy: answer.policy, token: answer.tokens.get(name) ?? "", tokens: Object.fromEntries(answer.tokens) }, () => `ledger   ${paint(c.io, "bold", answer.origin)}\ngenesis  ${answer.genesis}\nlog      ${answer.logVkey}\ncommit   ${answer.commitVkey}\n\nGive outsiders ${directory(c)}/trust/ by another way than this server.\n\n${paint(c.io, "bold", "Tokens, shown this once only:")}\n${[...answer.tokens].map(([who, secret]) => `${who}  ${secret}\n`).join("")}\nNext: datapilot server --dir ${directory(c)}\n`);
+    c.print(
+      {
+        commit_vkey: answer.commitVkey,
+        dir: directory(c),
+        genesis: answer.genesis,
+        log_pq_vkey: answer.logPqVkey,
+        log_vkey: answer.logVkey,
+        origin: answer.origin,
+        policy: answer.policy,
+        token: answer.tokens.get(name) ?? "",
+        tokens: Object.fromEntries(answer.tokens),
+      },
+      () =>
+        `ledger   ${paint(c.io, "bold", answer.origin)}\ngenesis  ${answer.genesis}\nlog      ${answer.logVkey}\ncommit   ${answer.commitVkey}\n\nGive outsiders ${directory(c)}/trust/ by another way than this server.\n\n${paint(c.io, "bold", "Tokens, shown this once only:")}\n${[...answer.tokens].map(([who, secret]) => `${who}  ${secret}\n`).join("")}\nNext: datapilot server --dir ${directory(c)}\n`,
+    );
   },
   summary: "make a ledger, its keys and one administrator",
   words: "init",
@@ -66,14 +95,23 @@ function tlsOf(c: Context): { tls?: Tls } {
   if (cert === undefined && key === undefined) return {};
   if (cert === undefined || key === undefined) throw new UsageError("--tls-cert and --tls-key go together.");
   const ca = c.text("tlsClientCa");
-  return { tls: { cert: readFileSync(cert), key: readFileSync(key), ...(ca === undefined ? {} : { ca: readFileSync(ca), requireClientCert: true }) } };
+  return {
+    tls: {
+      cert: readFileSync(cert),
+      key: readFileSync(key),
+      ...(ca === undefined ? {} : { ca: readFileSync(ca), requireClientCert: true }),
+    },
+  };
 }
 
 export const createServerSpec = (): Spec => ({
   example: "datapilot server --dir /srv/ledger --listen 127.0.0.1:8420 --grpc-listen 127.0.0.1:8421",
   options: [
     ["--dir <folder>", "the ledger's home"],
-    ["--listen <host:port>", "HTTP port: Connect, gRPC-Web, gRPC, JSON, /log/ (default 127.0.0.1:8420; port 0 takes a free one)"],
+    [
+      "--listen <host:port>",
+      "HTTP port: Connect, gRPC-Web, gRPC, JSON, /log/ (default 127.0.0.1:8420; port 0 takes a free one)",
+    ],
     ["--grpc-listen <host:port>", "gRPC port for many clients (default 127.0.0.1:8421)"],
     ["--public-url <url>", "address under which clients reach the HTTP port"],
     ["--public-log", "answer entries, checkpoints and proofs without a token"],
@@ -110,29 +148,66 @@ export const createDoctorSpec = (): Spec => ({
   example: "datapilot doctor --dir /srv/ledger",
   options: [
     ["--dir <folder>", "the ledger's home; the server must not run"],
-    ["--accept-head <size:root>", "accept this tree as the last one that was signed, after the signer's memory was lost"],
+    [
+      "--accept-head <size:root>",
+      "accept this tree as the last one that was signed, after the signer's memory was lost",
+    ],
   ],
   remote: false,
   async run(c) {
     const home = homeOf(directory(c));
     const lines: { name: string; ok: boolean; detail: string; remedy: string }[] = [];
     {
-      await using store = await createFileStore({ allowAdvisoryLock: true, clock: systemClock, random: systemRandom, root: home.root });
-      lines.push({ detail: store.lock === "advisory" ? "the file system notes locks and does not enforce them" : "locks are enforced", name: "lock", ok: true, remedy: "" });
+      await using store = await createFileStore({
+        allowAdvisoryLock: true,
+        clock: systemClock,
+        random: systemRandom,
+        root: home.root,
+      });
+      lines.push({
+        detail:
+          store.lock === "advisory" ? "the file system notes locks and does not enforce them" : "locks are enforced",
+        name: "lock",
+        ok: true,
+        remedy: "",
+      });
       lines.push(...(await probeStore(store, { random: systemRandom })));
       const origin = await originOf(store, home.root);
       await loadKeyFiles(home.keys, origin);
-      lines.push({ detail: `three keys of ${origin}, readable by their owner only`, name: "keys", ok: true, remedy: "" });
+      lines.push({
+        detail: `three keys of ${origin}, readable by their owner only`,
+        name: "keys",
+        ok: true,
+        remedy: "",
+      });
     }
     if (lines.every((l) => l.ok)) {
       const [size, root] = c.text("acceptHead")?.split(":") ?? [];
       const hash = root === undefined ? undefined : parseHex(root);
-      if (size !== undefined && hash?.length !== 32) throw new UsageError("--accept-head takes SIZE:ROOT with ROOT of 64 hex characters.");
-      await using ledger = await openLedger(home, { logger: createLogger("error"), ...(hash === undefined ? {} : { acceptHead: { root: hash, size: Number(size) } }) });
+      if (size !== undefined && hash?.length !== 32)
+        throw new UsageError("--accept-head takes SIZE:ROOT with ROOT of 64 hex characters.");
+      await using ledger = await openLedger(home, {
+        logger: createLogger("error"),
+        ...(hash === undefined ? {} : { acceptHead: { root: hash, size: Number(size) } }),
+      });
       const health = ledger.log.health();
-      lines.push({ detail: `${health.size} entries, published ${health.published}, state ${ledger.log.index.watermark.state.slice(0, 16)}…`, name: "log", ok: health.writing, remedy: health.stopped ?? "" });
+      lines.push({
+        detail: `${health.size} entries, published ${health.published}, state ${ledger.log.index.watermark.state.slice(0, 16)}…`,
+        name: "log",
+        ok: health.writing,
+        remedy: health.stopped ?? "",
+      });
     }
-    c.print(lines.map((l) => ({ ...l })), () => lines.map((l) => `${l.ok ? paint(c.io, "green", "ok  ") : paint(c.io, "red", "FAIL")}  ${l.name}: ${l.detail}${l.ok ? "" : `\n      ${l.remedy}`}\n`).join(""));
+    c.print(
+      lines.map((l) => ({ ...l })),
+      () =>
+        lines
+          .map(
+            (l) =>
+              `${l.ok ? paint(c.io, "green", "ok  ") : paint(c.io, "red", "FAIL")}  ${l.name}: ${l.detail}${l.ok ? "" : `\n      ${l.remedy}`}\n`,
+          )
+          .join(""),
+    );
     if (lines.some((l) => !l.ok)) throw new Exit(EXIT.answerIsNo, "", "");
   },
   summary: "check store, keys and log of a home, one line each",

@@ -2,11 +2,9 @@
  * `datapilot server`: one ledger on two ports. Everything is put together here and taken apart in reverse: first no new work is
  * taken, then what is in flight ends, then what was counted is recorded, then the log is sealed and closed.
  */
-import { connectNodeAdapter } from "@connectrpc/connect-node";
+
 import { createContextValues } from "@connectrpc/connect";
-import type { BlobUrls, Deps } from "../command/context.ts";
-import { Denials } from "../command/denials.ts";
-import { createPersonalStore } from "../command/personal.ts";
+import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { listenGrpc } from "../api/grpc.ts";
 import { callerOf, type Edge } from "../api/guard.ts";
 import { listen, type Tls } from "../api/listen.ts";
@@ -14,6 +12,9 @@ import { createMetrics } from "../api/metrics.ts";
 import { PEER } from "../api/peer.ts";
 import { createRoutes } from "../api/routes.ts";
 import { createServices, reflectionDescriptors } from "../api/services.ts";
+import type { BlobUrls, Deps } from "../command/context.ts";
+import { Denials } from "../command/denials.ts";
+import { createPersonalStore } from "../command/personal.ts";
 import { authorise } from "../identity/authorise.ts";
 import { ledgerOf } from "../identity/ledger.ts";
 import type { Logger } from "../log/ports.ts";
@@ -57,7 +58,16 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const personal = createPersonalStore(store, systemRandom);
   const denials = owned.use(new Denials({ clock: systemClock, log, logger, personal, random: systemRandom }));
   let url = options.publicUrl ?? "";
-  const deps: Deps = { clock: systemClock, denials, log, logger, personal, random: systemRandom, store, uploads: createBlobUrls(signer, () => url) };
+  const deps: Deps = {
+    clock: systemClock,
+    denials,
+    log,
+    logger,
+    personal,
+    random: systemRandom,
+    store,
+    uploads: createBlobUrls(signer, () => url),
+  };
   const metrics = createMetrics(() => log.health());
   const edge: Edge = { deps, metrics, publicLog };
   const services = createServices(edge);
@@ -71,7 +81,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   });
   let serving = true;
   const routes = createRoutes({
-    embedded: { files: store, now: () => systemClock.now(), retainUntil: () => systemClock.now() + UPLOAD_LOCK_DAYS * DAY_MS, signer },
+    embedded: {
+      files: store,
+      now: () => systemClock.now(),
+      retainUntil: () => systemClock.now() + UPLOAD_LOCK_DAYS * DAY_MS,
+      signer,
+    },
     log: { published: () => log.published(), tile: (path) => log.tiles.readTile(path) },
     mayReadLog(headers, path) {
       const caller = callerOf(edge, path, { get: (name) => headers[name]?.toString() ?? null }, undefined);
@@ -86,15 +101,18 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   });
   const http = owned.use(await listen(routes, { ...options.http, ...(tls === undefined ? {} : { tls }) }));
   const grpc = owned.use(
-    await listenGrpc(services.map((s) => s.spec), {
-      ...options.grpc,
-      contextValues: (peer) => createContextValues().set(PEER, peer.address.replace(/:\d+$/, "")),
-      health: true,
-      maxTimeoutMs: MAX_TIMEOUT_MS,
-      readMaxBytes: MAX_MESSAGE_BYTES,
-      reflection: reflectionDescriptors(),
-      ...(tls === undefined ? {} : { tls }),
-    }),
+    await listenGrpc(
+      services.map((s) => s.spec),
+      {
+        ...options.grpc,
+        contextValues: (peer) => createContextValues().set(PEER, peer.address.replace(/:\d+$/, "")),
+        health: true,
+        maxTimeoutMs: MAX_TIMEOUT_MS,
+        readMaxBytes: MAX_MESSAGE_BYTES,
+        reflection: reflectionDescriptors(),
+        ...(tls === undefined ? {} : { tls }),
+      },
+    ),
   );
   if (url === "") url = `${tls === undefined ? "http" : "https"}://${hostOf(options.http.host)}:${http.port}`;
   const kept = owned.move();
@@ -109,13 +127,27 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 }
 
 /** An address that listens everywhere is reached at the loopback one from here. */
-const hostOf = (host: string): string => (host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "[::1]" : host.includes(":") ? `[${host}]` : host);
+const hostOf = (host: string): string =>
+  host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "[::1]" : host.includes(":") ? `[${host}]` : host;
 
 function createBlobUrls(signer: ReturnType<typeof createUploadSigner>, base: () => string): BlobUrls {
-  const signed = (method: "PUT" | "GET", blob: { readonly key: string; readonly sha256: string; readonly sizeBytes: number }) => {
+  const signed = (
+    method: "PUT" | "GET",
+    blob: { readonly key: string; readonly sha256: string; readonly sizeBytes: number },
+  ) => {
     const expiresMs = systemClock.now() + URL_LIFE_MS;
-    const token = signer.sign({ expiresAtMs: expiresMs, key: blob.key, method, sha256: blob.sha256, sizeBytes: blob.sizeBytes });
-    return { expiresMs, headers: method === "PUT" ? [{ name: "content-length", value: String(blob.sizeBytes) }] : [], url: `${base()}/blob/${token}` };
+    const token = signer.sign({
+      expiresAtMs: expiresMs,
+      key: blob.key,
+      method,
+      sha256: blob.sha256,
+      sizeBytes: blob.sizeBytes,
+    });
+    return {
+      expiresMs,
+      headers: method === "PUT" ? [{ name: "content-length", value: String(blob.sizeBytes) }] : [],
+      url: `${base()}/blob/${token}`,
+    };
   };
   return { get: (blob) => signed("GET", blob), put: (blob) => signed("PUT", blob) };
 }

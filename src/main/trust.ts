@@ -25,4 +25,5 @@ export async function writeTrust(folder: string, files: TrustFiles, genesis: Rec
   await writeWhole(join(folder, "genesis"), `${genesis}\n`);
 }
 
-export const keepCheckpoint = (folder: string, note: Uint8Array): Promise<void> => writeWhole(join(folder, "kept-checkpoint"), note);
+export const keepCheckpoint = (folder: string, note: Uint8Array): Promise<void> =>
+  writeWhole(join(folder, "kept-checkpoint"), note);

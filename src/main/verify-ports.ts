@@ -11,7 +11,10 @@ export const createVerifyPorts = (): VerifyPorts => ({
   now: () => systemClock.now(),
   async openBucket(directory) {
     const found = await stat(join(directory, "ledger")).catch(() => undefined);
-    if (found?.isDirectory() !== true) throw new UsageError(`${directory} has no folder "ledger". Give the folder that holds the copies of the buckets: ledger, and head where there is one.`);
+    if (found?.isDirectory() !== true)
+      throw new UsageError(
+        `${directory} has no folder "ledger". Give the folder that holds the copies of the buckets: ledger, and head where there is one.`,
+      );
     return openFileCopy(directory);
   },
   verifier: nativeVerifier,

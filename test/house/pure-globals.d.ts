@@ -2,6 +2,7 @@
 declare global {
   class TextEncoder {
     encode(text?: string): Uint8Array;
+    encodeInto(text: string, into: Uint8Array): { read: number; written: number };
   }
   class TextDecoder {
     constructor(label?: string, options?: { fatal?: boolean; ignoreBOM?: boolean });

@@ -66,8 +66,17 @@ const MEASURES = ["Beak Length (mm)", "Beak Depth (mm)", "Flipper Length (mm)", 
 export const QUALITY_POLICY = {
   name: "penguins-quality",
   rules: [
-    { id: "measures-complete", message: "A measure is missing in some rows.", require: MEASURES.map((m) => `input.report.measurements["${m}.null_count"] == 0.0`).join(" && ") },
-    { id: "sex-known", message: "Sex is missing or is neither MALE nor FEMALE in some rows.", require: 'input.report.measurements["Sex.null_count"] == 0.0 && input.report.measurements["Sex.invalid_count"] == 0.0' },
+    {
+      id: "measures-complete",
+      message: "A measure is missing in some rows.",
+      require: MEASURES.map((m) => `input.report.measurements["${m}.null_count"] == 0.0`).join(" && "),
+    },
+    {
+      id: "sex-known",
+      message: "Sex is missing or is neither MALE nor FEMALE in some rows.",
+      require:
+        'input.report.measurements["Sex.null_count"] == 0.0 && input.report.measurements["Sex.invalid_count"] == 0.0',
+    },
   ],
   target: "quality.gate",
 };
@@ -104,9 +113,15 @@ export function measure(rows: readonly Readonly<Record<string, unknown>>[]) {
     measurements: [
       ...MEASURES.map((column) => ({ column, name: "null_count", value: count((r) => r[column] === null) })),
       { column: "Sex", name: "null_count", value: count((r) => r["Sex"] === null) },
-      { column: "Sex", name: "invalid_count", value: count((r) => r["Sex"] !== null && r["Sex"] !== "MALE" && r["Sex"] !== "FEMALE") },
+      {
+        column: "Sex",
+        name: "invalid_count",
+        value: count((r) => r["Sex"] !== null && r["Sex"] !== "MALE" && r["Sex"] !== "FEMALE"),
+      },
       { name: "row_count", value: rows.length },
-    ].toSorted((a, b) => (`${"column" in a ? a.column : ""}\n${a.name}` < `${"column" in b ? b.column : ""}\n${b.name}` ? -1 : 1)),
+    ].toSorted((a, b) =>
+      `${"column" in a ? a.column : ""}\n${a.name}` < `${"column" in b ? b.column : ""}\n${b.name}` ? -1 : 1,
+    ),
     tool: { name: "datapilot-demo", version: "1" },
   };
 }

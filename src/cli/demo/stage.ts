@@ -33,7 +33,8 @@ interface Row {
 }
 
 type Json = Readonly<Record<string, unknown>>;
-const at = (value: unknown, ...path: readonly string[]): unknown => path.reduce<unknown>((v, name) => (v as Json | undefined)?.[name], value);
+const at = (value: unknown, ...path: readonly string[]): unknown =>
+  path.reduce<unknown>((v, name) => (v as Json | undefined)?.[name], value);
 export const textAt = (value: unknown, ...path: readonly string[]): string => {
   const found = at(value, ...path);
   return typeof found === "string" ? found : "";
@@ -64,11 +65,25 @@ export class Stage {
   }
 
   /** Runs the program; gives its document and how it ended. */
-  async run(args: readonly string[], options: { readonly token?: string; readonly cwd?: string; readonly json?: boolean } = {}): Promise<Reply & { readonly text: string }> {
+  async run(
+    args: readonly string[],
+    options: { readonly token?: string; readonly cwd?: string; readonly json?: boolean } = {},
+  ): Promise<Reply & { readonly text: string }> {
     const [file = "", ...prefix] = this.#program;
     const end = args.indexOf("--");
-    const withJson = options.json === false ? args : [...args.slice(0, end < 0 ? undefined : end), "--json", ...(end < 0 ? [] : args.slice(end))];
-    const child = spawn(file, [...prefix, ...withJson], { cwd: options.cwd, env: { ...this.#env, DATAPILOT_URL: this.#url, ...(options.token === undefined ? {} : { DATAPILOT_TOKEN: options.token }) } as NodeJS.ProcessEnv, stdio: ["ignore", "pipe", "pipe"] });
+    const withJson =
+      options.json === false
+        ? args
+        : [...args.slice(0, end < 0 ? undefined : end), "--json", ...(end < 0 ? [] : args.slice(end))];
+    const child = spawn(file, [...prefix, ...withJson], {
+      cwd: options.cwd,
+      env: {
+        ...this.#env,
+        DATAPILOT_URL: this.#url,
+        ...(options.token === undefined ? {} : { DATAPILOT_TOKEN: options.token }),
+      },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     let out = "";
     let err = "";
     child.stdout.setEncoding("utf8").on("data", (chunk: string) => (out += chunk));
@@ -91,7 +106,12 @@ export class Stage {
     this.say(`${who.name} $ datapilot ${shown.length > 150 ? `${shown.slice(0, 147)}...` : shown}`);
     const reply = await this.run(args, { token: who.token, ...(cwd === undefined ? {} : { cwd }) });
     const { code, document } = reply;
-    if (code !== expect) throw new Exit(EXIT.internal, "DEMO_FAILED", `Step ${this.#step}, "${title}", ended with ${code} instead of ${expect}:\n${printable(reply.text).slice(0, 4000)}`);
+    if (code !== expect)
+      throw new Exit(
+        EXIT.internal,
+        "DEMO_FAILED",
+        `Step ${this.#step}, "${title}", ended with ${code} instead of ${expect}:\n${printable(reply.text).slice(0, 4000)}`,
+      );
     this.#tell(title, code, document);
     return document;
   }
@@ -102,20 +122,46 @@ export class Stage {
     const waiting = code === EXIT.pending;
     const denied = code === EXIT.notAllowed || code === EXIT.answerIsNo;
     const resource = at(document, "resource") ?? at(document, "header", "receipt");
-    const record = textAt(resource, "record") || textAt(document, "run") || textAt(metadata, "approval_request") || textAt(metadata, "decision");
-    const index = String(at(resource, "log_index") ?? at(document, "header", "receipt", "log_index") ?? textAt(metadata, "log_index"));
-    const outcome = refused ? "REFUSED" : waiting ? "waits for approval" : denied ? `DENIED ${textAt(document, "reason")}` : textAt(resource, "gate") !== "" ? `gate ${textAt(resource, "gate")}` : textAt(resource, "status") || "recorded";
+    const record =
+      textAt(resource, "record") ||
+      textAt(document, "run") ||
+      textAt(metadata, "approval_request") ||
+      textAt(metadata, "decision");
+    const found = at(resource, "log_index") ?? at(document, "header", "receipt", "log_index");
+    const index = typeof found === "number" ? String(found) : textAt(metadata, "log_index");
+    const outcome = refused
+      ? "REFUSED"
+      : waiting
+        ? "waits for approval"
+        : denied
+          ? `DENIED ${textAt(document, "reason")}`
+          : textAt(resource, "gate") !== ""
+            ? `gate ${textAt(resource, "gate")}`
+            : textAt(resource, "status") || "recorded";
     if (refused || denied) {
-      this.#io.out(`      ${paint(this.#io, "inverse", paint(this.#io, "red", ` ${outcome} `))}  ${printable(textAt(document, "message")).split("\n")[0] ?? ""}\n`);
+      this.#io.out(
+        `      ${paint(this.#io, "inverse", paint(this.#io, "red", ` ${outcome} `))}  ${printable(textAt(document, "message")).split("\n")[0] ?? ""}\n`,
+      );
       this.#io.out(`      ${paint(this.#io, "red", "^^^ the refusal itself is a record of the log")}\n`);
-    } else this.#io.out(`      ${waiting ? paint(this.#io, "yellow", outcome) : paint(this.#io, "green", outcome)}${index === "" || index === "undefined" ? "" : `  #${index}`}${record === "" ? "" : `  ${shortId(record)}`}\n`);
-    this.#rows.push({ index: index === "undefined" ? "" : index, outcome, record: record === "" ? "" : shortId(record), step: this.#step, title });
+    } else
+      this.#io.out(
+        `      ${waiting ? paint(this.#io, "yellow", outcome) : paint(this.#io, "green", outcome)}${index === "" ? "" : `  #${index}`}${record === "" ? "" : `  ${shortId(record)}`}\n`,
+      );
+    this.#rows.push({
+      index,
+      outcome,
+      record: record === "" ? "" : shortId(record),
+      step: this.#step,
+      title,
+    });
   }
 
   /** A step that changes or checks files without the server. */
   note(title: string, outcome: string, isBad: boolean): void {
     this.#step++;
-    this.#io.out(`${paint(this.#io, "cyan", String(this.#step).padStart(4))}  ${title}\n      ${isBad ? paint(this.#io, "inverse", paint(this.#io, "red", ` ${outcome} `)) : paint(this.#io, "green", outcome)}\n`);
+    this.#io.out(
+      `${paint(this.#io, "cyan", String(this.#step).padStart(4))}  ${title}\n      ${isBad ? paint(this.#io, "inverse", paint(this.#io, "red", ` ${outcome} `)) : paint(this.#io, "green", outcome)}\n`,
+    );
     this.#rows.push({ index: "", outcome, record: "", step: this.#step, title });
   }
 
@@ -125,17 +171,45 @@ export class Stage {
     return this.sign(textAt(waiting, "metadata", "approval_request"), approver, statement, step.args);
   }
 
-  async sign(request: string, approver: Person, statement: string, args: readonly string[], expect: number = EXIT.done): Promise<Json> {
+  async sign(
+    request: string,
+    approver: Person,
+    statement: string,
+    args: readonly string[],
+    expect: number = EXIT.done,
+  ): Promise<Json> {
     const shown = await this.run(["approval", "show", request], { token: approver.token });
     const body = at(shown.document, "request", "approval_request");
-    const meaning = textAt((at(body, "requirements") as readonly Json[] | undefined)?.[0], "approval", "meaning").replace("MEANING_", "").toLowerCase();
+    const meaning = textAt((at(body, "requirements") as readonly Json[] | undefined)?.[0], "approval", "meaning")
+      .replace("MEANING_", "")
+      .toLowerCase();
     const project = args[args.indexOf("--project") + 1];
-    return this.step({ args: ["approval", "approve", request, "--digest", textAt(body, "action_digest"), "--meaning", meaning === "" ? "approved" : meaning, "--statement", statement, ...(args.includes("--project") && project !== undefined ? ["--project", project] : [])], expect, title: expect === EXIT.done ? `${approver.name} signs what was displayed` : `${approver.name} tries to sign`, who: approver });
+    return this.step({
+      args: [
+        "approval",
+        "approve",
+        request,
+        "--digest",
+        textAt(body, "action_digest"),
+        "--meaning",
+        meaning === "" ? "approved" : meaning,
+        "--statement",
+        statement,
+        ...(args.includes("--project") && project !== undefined ? ["--project", project] : []),
+      ],
+      expect,
+      title: expect === EXIT.done ? `${approver.name} signs what was displayed` : `${approver.name} tries to sign`,
+      who: approver,
+    });
   }
 
   async startServer(dir: string): Promise<void> {
     const [file = "", ...prefix] = this.#program;
-    const child = spawn(file, [...prefix, "server", "--dir", dir, "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--public-log"], { env: this.#env as NodeJS.ProcessEnv, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(
+      file,
+      [...prefix, "server", "--dir", dir, "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--public-log"],
+      { env: this.#env, stdio: ["ignore", "pipe", "pipe"] },
+    );
     this.#server = child;
     let text = "";
     this.#url = await new Promise<string>((resolve, reject) => {
@@ -146,7 +220,9 @@ export class Stage {
       };
       child.stdout.on("data", take);
       child.stderr.on("data", take);
-      child.once("exit", (code) => reject(new Exit(EXIT.internal, "DEMO_FAILED", `The server ended with ${code}:\n${text}`)));
+      child.once("exit", (code) =>
+        reject(new Exit(EXIT.internal, "DEMO_FAILED", `The server ended with ${code}:\n${text}`)),
+      );
     });
     const log = createWriteStream(join(dir, "server.log"));
     log.write(text);
@@ -174,6 +250,9 @@ export class Stage {
   }
 
   summary(): string {
-    return table(["STEP", "WHAT", "OUTCOME", "INDEX", "RECORD"], this.#rows.map((r) => [String(r.step), r.title, r.outcome, r.index, r.record]));
+    return table(
+      ["STEP", "WHAT", "OUTCOME", "INDEX", "RECORD"],
+      this.#rows.map((r) => [String(r.step), r.title, r.outcome, r.index, r.record]),
+    );
   }
 }

@@ -22,7 +22,10 @@ import { concat, formatHex } from "../../std/bytes.ts";
 import { checkpointKey, commitKey, HEAD_CHECKPOINT, recordKey } from "../../store/keys.ts";
 
 function filesBelow(folder: string): string[] {
-  return readdirSync(folder, { recursive: true, withFileTypes: true }).filter((e) => e.isFile()).map((e) => join(e.parentPath, e.name)).toSorted();
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((e) => e.isFile())
+    .map((e) => join(e.parentPath, e.name))
+    .toSorted();
 }
 
 /** Changes one byte of one record. */
@@ -38,14 +41,21 @@ export function flipByte(home: string): void {
 
 /** Takes an approval away, as a delete marker does in a bucket. */
 export function hideRecord(home: string): void {
-  const file = filesBelow(join(home, "ledger", "records")).find((f) => readFileSync(f, "utf8").includes('"kind":"approval",'));
+  const file = filesBelow(join(home, "ledger", "records")).find((f) =>
+    readFileSync(f, "utf8").includes('"kind":"approval",'),
+  );
   if (file !== undefined) unlinkSync(file);
 }
 
 function signerOf(name: string, file: string): NoteSigner {
   const key: KeyObject = createPrivateKey(readFileSync(file));
   const publicKey = createPublicKey(key).export({ format: "der", type: "spki" }).subarray(-32);
-  return { algorithm: 1, id: keyId(name, 1, publicKey), name, sign: (message) => new Uint8Array(sign(null, message, key)) };
+  return {
+    algorithm: 1,
+    id: keyId(name, 1, publicKey),
+    name,
+    sign: (message) => new Uint8Array(sign(null, message, key)),
+  };
 }
 
 function put(root: string, bucket: string, key: string, body: Uint8Array): void {
@@ -75,7 +85,8 @@ export async function rewriteHistory(home: string, out: string): Promise<void> {
         changed = true;
         record = { ...record, body: { ...record.body, statement: "I never looked at it." } };
       }
-      if (record.kind === "ledger.seal") record = { ...record, body: { ...record.body, heads: formatHex(headsRoot(chain.heads)) } };
+      if (record.kind === "ledger.seal")
+        record = { ...record, body: { ...record.body, heads: formatHex(headsRoot(chain.heads)) } };
       const bytes = canonicalBytes({ ...record, links: sortLinks(record.links) } as never);
       const id = recordId(bytes);
       renamed.set(recordId(was), id);
@@ -84,7 +95,12 @@ export async function rewriteHistory(home: string, out: string): Promise<void> {
     });
     const next = chain.next(records);
     const { count, epoch, first, time, writer } = old.header;
-    const bytes = formatCommit(genesis.origin, { count, epoch, first, n, prev: idOf(chain.prevHash), root: next.root, time, voids: [], writer }, next.items.map((i) => ({ entry: i.entryBytes, record: i.recordBytes })), commitSigner);
+    const bytes = formatCommit(
+      genesis.origin,
+      { count, epoch, first, n, prev: idOf(chain.prevHash), root: next.root, time, voids: [], writer },
+      next.items.map((i) => ({ entry: i.entryBytes, record: i.recordBytes })),
+      commitSigner,
+    );
     put(out, "ledger", commitKey(n), bytes);
     for (const item of next.items) {
       tree.append(item.leaf);
@@ -94,7 +110,9 @@ export async function rewriteHistory(home: string, out: string): Promise<void> {
   }
   const signed = (size: number): Uint8Array => {
     const body = formatCheckpoint({ origin: genesis.origin, root: tree.root(size), size });
-    return formatNote(body, [signatureLine(logSigner.name, logSigner.id, logSigner.sign(new TextEncoder().encode(body)))]);
+    return formatNote(body, [
+      signatureLine(logSigner.name, logSigner.id, logSigner.sign(new TextEncoder().encode(body))),
+    ]);
   };
   for (const name of readdirSync(ledger("checkpoints"))) {
     const note = signed(Number(name.slice(0, 20)));
@@ -104,7 +122,13 @@ export async function rewriteHistory(home: string, out: string): Promise<void> {
   put(out, "head", HEAD_CHECKPOINT, signed(published));
   for (const { level, n, width } of newTiles(0, published)) {
     if (width !== TILE_WIDTH) continue;
-    put(out, "ledger", tilePath(level, n), concat(...Array.from({ length: TILE_WIDTH }, (_, i) => tree.read(8 * level, n * TILE_WIDTH + i))));
-    if (level === 0) put(out, "ledger", entriesPath(n), encodeBundle(entries.slice(n * TILE_WIDTH, (n + 1) * TILE_WIDTH)));
+    put(
+      out,
+      "ledger",
+      tilePath(level, n),
+      concat(...Array.from({ length: TILE_WIDTH }, (_, i) => tree.read(8 * level, n * TILE_WIDTH + i))),
+    );
+    if (level === 0)
+      put(out, "ledger", entriesPath(n), encodeBundle(entries.slice(n * TILE_WIDTH, (n + 1) * TILE_WIDTH)));
   }
 }
