@@ -1,4 +1,4 @@
-/** Writes the container of a pack: ustar with every header byte fixed (`docs/formats/pack.md`). */
+/** Writes the container of a pack: ustar with every header byte fixed (`docs/formats/packs.md`). */
 import { utf8 } from "../std/bytes.ts";
 
 const BLOCK = 512;

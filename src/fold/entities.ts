@@ -3,8 +3,8 @@
  * versions in log order, so no record holds its own.
  */
 import type { RecordId } from "../std/brand.ts";
-import { contentIdentity } from "./identity.ts";
 import type { Folding } from "./folding.ts";
+import { contentIdentity } from "./identity.ts";
 import { inheritsTaint } from "./taint.ts";
 import { type EntityRow, keys } from "./view.ts";
 

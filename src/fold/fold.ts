@@ -8,13 +8,13 @@
 import type { ValidItem } from "../record/chain.ts";
 import type { JsonObject } from "../record/json.ts";
 import type { LedgerRecord } from "../record/record.ts";
+import type { RecordId } from "../std/brand.ts";
 import { foldEntity } from "./entities.ts";
 import { Folding, type Op } from "./folding.ts";
 import { foldAlias, foldApproval, foldApprovalRequest, foldDecision, foldLedger, foldSeal } from "./governance.ts";
 import { foldRun, foldRunBatch, foldRunFinish, foldRunStart } from "./runs.ts";
 import { foldBinding, foldTransition } from "./transitions.ts";
 import { keys, type ViewReader } from "./view.ts";
-import type { RecordId } from "../std/brand.ts";
 
 export type { Op } from "./folding.ts";
 

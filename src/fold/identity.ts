@@ -5,10 +5,11 @@
  * Batches of a run are found by their number instead (view `nth`), and changes of status, votes and aliases by the state that they
  * change.
  */
+
+import { sha256Hex } from "../merkle/hash.ts";
 import { canonicalize } from "../record/canonical.ts";
 import type { Json, JsonObject } from "../record/json.ts";
 import type { Link } from "../record/record.ts";
-import { sha256Hex } from "../merkle/hash.ts";
 import type { RecordId } from "../std/brand.ts";
 import { utf8 } from "../std/bytes.ts";
 

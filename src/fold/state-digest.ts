@@ -4,9 +4,10 @@
  * row's canonical JSON (empty when the row is gone). A length is a LEB128 varint. It depends on neither batches nor layout, so two
  * indexes that differ are bisected by it.
  */
+
+import { sha256 } from "../merkle/hash.ts";
 import { canonicalize } from "../record/canonical.ts";
 import type { JsonObject } from "../record/json.ts";
-import { sha256 } from "../merkle/hash.ts";
 import { utf8 } from "../std/bytes.ts";
 import type { Op } from "./folding.ts";
 import type { View } from "./view.ts";

@@ -7,8 +7,9 @@
  * A status is lower-case. `entity.status` is the status of everything that has one; the rows `project`, `run` and `approval`
  * carry the same value beside what belongs to it.
  */
-import type { LogIndex, RecordId, TreeSize } from "../std/brand.ts";
+
 import type { LedgerRecord } from "../record/record.ts";
+import type { LogIndex, RecordId, TreeSize } from "../std/brand.ts";
 
 export type RunState =
   | "planned"

@@ -6,12 +6,12 @@
  * secret; the digest itself is compared in constant time, so that a lookup that matches a prefix only is no oracle.
  */
 import { timingSafeEqual } from "node:crypto";
+import type { ViewReader } from "../fold/view.ts";
+import { isObject } from "../record/json.ts";
 import type { RecordId } from "../std/brand.ts";
 import { utf8 } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import { parseTime } from "../std/ports.ts";
-import type { ViewReader } from "../fold/view.ts";
-import { isObject } from "../record/json.ts";
 import type { Caller, Origin } from "./caller.ts";
 import { parseSecret, secretDigest } from "./token.ts";
 

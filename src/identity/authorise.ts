@@ -5,10 +5,11 @@
  * allowed it. The project is the resource's, never one that the client names. Unknown roles and expired bindings give nothing.
  * Who may not read a project does not learn that it exists.
  */
+
+import type { Binding, ViewReader } from "../fold/view.ts";
 import type { RecordId } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
 import { parseTime } from "../std/ports.ts";
-import type { Binding, ViewReader } from "../fold/view.ts";
 import type { Caller } from "./caller.ts";
 import { ledgerOf, projectName } from "./ledger.ts";
 import { type Permission, permissionsOfRole, RUN_TOKEN_PERMISSIONS } from "./roles.ts";

@@ -1,7 +1,8 @@
 /** The ledger's own two projects: `_ledger`, whose id is the genesis record's, and `_system`. */
+
+import { keys, type ViewReader } from "../fold/view.ts";
 import { assertDefined } from "../std/assert.ts";
 import type { RecordId } from "../std/brand.ts";
-import { keys, type ViewReader } from "../fold/view.ts";
 
 export const LEDGER_PROJECT = "_ledger";
 export const SYSTEM_PROJECT = "_system";

@@ -16,7 +16,7 @@ import { formatTime, type Random } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
 import type { Draft, DraftRef, Submission } from "./submission.ts";
 
-/** Hard limits of a commit (`ledger.md` §3); a group is never split. */
+/** Hard limits of a commit (`docs/formats/commits.md`); a group is never split. */
 export const COMMIT_LIMITS = { bytes: 4 << 20, records: 4_096 } as const;
 /** An entry, two line feeds, and what the header of the commit takes, rounded up. */
 const ENTRY_BYTES = 280;

@@ -2,12 +2,13 @@
  * The checkpoints of sealed sizes, locked in the ledger bucket for as long as the ledger lives. A set: several notes of one size
  * may stand side by side, and readers take the union of their signatures.
  */
+
+import { sha256Hex } from "../merkle/hash.ts";
 import { parseCheckpoint } from "../note/checkpoint.ts";
 import { parseNote } from "../note/note.ts";
-import { sha256Hex } from "../merkle/hash.ts";
 import { checkpointKey, parseKey } from "../store/keys.ts";
 import type { ObjectStore } from "../store/object-store.ts";
-import { placeLocked, type Placing } from "./place.ts";
+import { type Placing, placeLocked } from "./place.ts";
 
 export async function archiveCheckpoint(placing: Placing, note: Uint8Array, retainUntil: number): Promise<string> {
   const { size } = parseCheckpoint(parseNote(note).text);

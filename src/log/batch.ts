@@ -7,13 +7,13 @@
  */
 import { foldRecord } from "../fold/fold.ts";
 import type { ViewReader } from "../fold/view.ts";
-import { leafHash, sha256Hex } from "../merkle/hash.ts";
 import type { Frontier } from "../merkle/frontier.ts";
+import { leafHash, sha256Hex } from "../merkle/hash.ts";
 import type { NoteSigner } from "../note/signatures.ts";
 import type { CommitChain, ValidCommit, ValidItem } from "../record/chain.ts";
 import { type CommitHeader, formatCommit } from "../record/commit.ts";
-import type { Head } from "../record/heads.ts";
 import { type Entry, entryBytes } from "../record/entry.ts";
+import type { Head } from "../record/heads.ts";
 import { type Digest, digestOf, idOf, type LogIndex, type RecordId, type TreeSize, ZERO_DIGEST } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
 import { formatTime } from "../std/ports.ts";

@@ -1,12 +1,13 @@
 /**
- * Brings one commit into its slot, or learns who else did (`ledger.md` §3, W1–W3, W6, W8).
+ * Brings one commit into its slot, or learns who else did (`docs/formats/commits.md`, rules W1–W3, W6, W8).
  *
  * - One PUT at a time; its bytes are frozen, and an unknown outcome is answered only by the same bytes again.
  * - Never says "failed": the results are ours, another writer's, or a stop that leaves the outcome open.
  * - Never overwrites, and never reads absence as failure: the first PUT may still land.
  */
-import type { CommitChain, ValidCommit } from "../record/chain.ts";
+
 import type { SignatureVerifier } from "../note/signatures.ts";
+import type { CommitChain, ValidCommit } from "../record/chain.ts";
 import type { RecordId } from "../std/brand.ts";
 import { equalBytes } from "../std/bytes.ts";
 import type { Clock } from "../std/ports.ts";

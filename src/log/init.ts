@@ -4,18 +4,18 @@
  *
  * Safe to repeat: a genesis that these keys made, and that nothing follows, is finished and not made again.
  */
-import { formatCommit } from "../record/commit.ts";
-import { CommitChain, type ValidCommit } from "../record/chain.ts";
-import { keyStatement, type KeyRole } from "../record/key-history.ts";
-import type { JsonObject } from "../record/json.ts";
-import { keyName } from "../record/key-history.ts";
+
 import { type SignatureVerifier } from "../note/signatures.ts";
-import type { ObjectStore } from "../store/object-store.ts";
+import { CommitChain, type ValidCommit } from "../record/chain.ts";
+import { formatCommit } from "../record/commit.ts";
+import type { JsonObject } from "../record/json.ts";
+import { type KeyRole, keyName, keyStatement } from "../record/key-history.ts";
 import { assert, assertDefined } from "../std/assert.ts";
 import { idOf, type RecordId } from "../std/brand.ts";
 import { equalBytes, formatHex } from "../std/bytes.ts";
 import { type Clock, formatTime, type Random } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
+import type { ObjectStore } from "../store/object-store.ts";
 import { recordsOf } from "./admission.ts";
 import type { NativeSigner } from "./keys/native-signer.ts";
 import { nativeVerifier } from "./native-verifier.ts";

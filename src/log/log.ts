@@ -5,15 +5,15 @@
 import type { Index } from "../index/index.ts";
 import { inclusionProof } from "../merkle/proofs.ts";
 import type { SignatureVerifier } from "../note/signatures.ts";
-import { parseCommit } from "../record/commit.ts";
 import type { ValidCommit } from "../record/chain.ts";
+import { parseCommit } from "../record/commit.ts";
 import { parseRecord } from "../record/record.ts";
-import type { ObjectStore } from "../store/object-store.ts";
 import { assert, assertDefined } from "../std/assert.ts";
 import type { LogIndex, RecordId, TreeSize } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
 import type { Clock, Random } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
+import type { ObjectStore } from "../store/object-store.ts";
 import type { Applied } from "./applied.ts";
 import { Batch } from "./batch.ts";
 import { Committer } from "./committer.ts";
@@ -23,7 +23,7 @@ import { persist } from "./place.ts";
 import type { LastSigned, LedgerKeys, Logger } from "./ports.ts";
 import { Publisher } from "./publish.ts";
 import type { QueueLimits } from "./queue.ts";
-import { recover, type RecoveryOptions } from "./recovery.ts";
+import { type RecoveryOptions, recover } from "./recovery.ts";
 import { createRetention, type Retention } from "./retention.ts";
 import { type Seal, Sealer } from "./seal.ts";
 import { Sequencer, type Writer } from "./sequencer.ts";
@@ -32,6 +32,7 @@ import { createCommitSlots } from "./slots.ts";
 import type { Outcome, Submission } from "./submission.ts";
 import { createTiledLog, type TiledLog } from "./tlog.ts";
 
+export type { Seal } from "./seal.ts";
 export type {
   Admitted,
   Committed,
@@ -43,7 +44,6 @@ export type {
   Outcome,
   Submission,
 } from "./submission.ts";
-export type { Seal } from "./seal.ts";
 
 /** Why an entry is in the log: `proof` leads from `leafHash` to the root of `checkpoint`. */
 export interface LogReceipt {

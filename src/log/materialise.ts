@@ -4,11 +4,11 @@
  * too far behind, so that publication never lags without bound.
  */
 import type { Index, IndexReader } from "../index/index.ts";
-import { recordKey } from "../store/keys.ts";
 import { assertDefined } from "../std/assert.ts";
 import { digestOf, type TreeSize } from "../std/brand.ts";
 import type { Clock } from "../std/ports.ts";
-import { placeLocked, type Placing } from "./place.ts";
+import { recordKey } from "../store/keys.ts";
+import { type Placing, placeLocked } from "./place.ts";
 import type { Retention } from "./retention.ts";
 
 export interface MaterialiserOptions extends Omit<Placing, "signal"> {

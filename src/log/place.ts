@@ -2,11 +2,12 @@
  * Puts an object whose bytes are determined by the log where it belongs, as often as it takes. What is there already must be the
  * same and locked as long: anything else was put there by someone else.
  */
-import type { ObjectStore } from "../store/object-store.ts";
+
 import { equalBytes } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import type { Clock } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
+import type { ObjectStore } from "../store/object-store.ts";
 
 export interface Placing {
   readonly store: ObjectStore;

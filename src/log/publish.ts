@@ -8,9 +8,9 @@
  *    asks for them.
  */
 import {
-  newTiles,
   entriesPath,
   fullTiles,
+  newTiles,
   parseTilePath,
   TILE_WIDTH,
   type TileAddress,
@@ -18,14 +18,14 @@ import {
 } from "../merkle/tiles.ts";
 import { parseCheckpoint } from "../note/checkpoint.ts";
 import { parseNote } from "../note/note.ts";
-import { HEAD_CHECKPOINT, partialTileKey, tileKey } from "../store/keys.ts";
-import type { StoredObject } from "../store/object-store.ts";
 import type { TreeSize } from "../std/brand.ts";
 import { equalBytes } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
+import { HEAD_CHECKPOINT, partialTileKey, tileKey } from "../store/keys.ts";
+import type { StoredObject } from "../store/object-store.ts";
 import type { Applied } from "./applied.ts";
 import type { Materialiser } from "./materialise.ts";
-import { persist, placeHead, placeLocked, type Placing } from "./place.ts";
+import { type Placing, persist, placeHead, placeLocked } from "./place.ts";
 import type { Retention } from "./retention.ts";
 import type { SignedHead, Signer } from "./signer.ts";
 import { entryBundle, hashTile } from "./tile-bytes.ts";

@@ -1,5 +1,5 @@
 /**
- * Start-up (`ledger.md` §5): from the bucket, the index and the signer's memory to a log that may be extended, or to a refusal that
+ * Start-up (`docs/operating.md`): from the bucket, the index and the signer's memory to a log that may be extended, or to a refusal that
  * says which of them contradicts. The bucket decides what is; the index is adopted where it fits and rebuilt where it does not;
  * the last signed note decides whether the bucket is whole.
  */
@@ -10,12 +10,12 @@ import { verifyConsistency } from "../merkle/proofs.ts";
 import { openCheckpoint } from "../note/checkpoint.ts";
 import type { SignatureVerifier } from "../note/signatures.ts";
 import { CommitChain } from "../record/chain.ts";
-import { HEAD_CHECKPOINT } from "../store/keys.ts";
-import type { ObjectStore } from "../store/object-store.ts";
 import type { RecordId } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
 import type { Clock } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
+import { HEAD_CHECKPOINT } from "../store/keys.ts";
+import type { ObjectStore } from "../store/object-store.ts";
 import { Applied } from "./applied.ts";
 import { newestArchived } from "./archive.ts";
 import { judge } from "./committer.ts";
@@ -104,7 +104,7 @@ async function adoptIndex(options: RecoveryOptions): Promise<CommitChain | undef
   return last === null ? undefined : restoreChain(index, last, verifier);
 }
 
-/** A store that forgot its newest commits (`storage.md` §1a) gets them back, byte by byte, if all of them are here. */
+/** A store that forgot its newest commits (`docs/operating.md`) gets them back, byte by byte, if all of them are here. */
 async function giveBack(options: RecoveryOptions): Promise<boolean> {
   const { clock, index, logger, signal, slots } = options;
   const { commitHash, n } = index.watermark;

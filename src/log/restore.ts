@@ -7,7 +7,7 @@ import type { Index, IndexReader } from "../index/index.ts";
 import { leafHash, sha256Hex } from "../merkle/hash.ts";
 import type { SignatureVerifier } from "../note/signatures.ts";
 import { CommitChain, type ValidItem } from "../record/chain.ts";
-import { type CommitHeader, parseCommit, type ParsedCommit } from "../record/commit.ts";
+import { type CommitHeader, type ParsedCommit, parseCommit } from "../record/commit.ts";
 import { parseEntry } from "../record/entry.ts";
 import { assertDefined } from "../std/assert.ts";
 import type { LogIndex } from "../std/brand.ts";

@@ -7,10 +7,11 @@
  *
  * It knows nothing of commits: the caller gives only trees that are committed and applied.
  */
+
+import { verifyConsistency } from "../merkle/proofs.ts";
 import { formatCheckpoint } from "../note/checkpoint.ts";
 import { cosignatureMessage, formatCosignature } from "../note/cosignature.ts";
 import { formatNote, signatureLine } from "../note/note.ts";
-import { verifyConsistency } from "../merkle/proofs.ts";
 import { equalBytes, utf8 } from "../std/bytes.ts";
 import type { Clock } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";

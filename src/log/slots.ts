@@ -2,10 +2,11 @@
  * The commit slots of the ledger bucket: create-if-absent, read, and how far they go. Turns every way in which a store may fail to
  * answer into `unknown`, which the committer repeats.
  */
-import { commitKey, parseCommitKey } from "../store/keys.ts";
-import type { ObjectStore } from "../store/object-store.ts";
+
 import { Fault } from "../std/faults.ts";
 import { Violation } from "../std/violation.ts";
+import { commitKey, parseCommitKey } from "../store/keys.ts";
+import type { ObjectStore } from "../store/object-store.ts";
 import type { Retention } from "./retention.ts";
 
 export interface CommitSlots {

@@ -2,8 +2,9 @@
  * The complete subtrees of the log, the recent ones in memory: what proofs and tiles are made of. Nothing is signed from here:
  * the root comes from the chain's frontier, and a proof that does not lead to it fails at whoever checks it.
  */
-import type { NodeReader } from "../merkle/proofs.ts";
+
 import { nodeHash } from "../merkle/hash.ts";
+import type { NodeReader } from "../merkle/proofs.ts";
 
 /** Nodes of one generation; two are kept, about 10 MiB in all. */
 const GENERATION = 65_536;

@@ -1,5 +1,5 @@
 /**
- * One proof for many entries of a tree (`ledger.md` §6, "Set proof"): the hashes of the largest subtrees without any of them, in
+ * One proof for many entries of a tree (`docs/formats/packs.md`): the hashes of the largest subtrees without any of them, in
  * the order in which a walk from the root meets them. Smaller than a path for each entry, and simpler to check.
  *
  * A walk goes only into ranges that hold an entry, so it never goes deeper than the tree nor costs more than a path an entry.

@@ -2,7 +2,7 @@
  * Verifier keys of C2SP signed notes: `name+hex8(key id)+base64(algorithm ‖ public key)`.
  *
  * A key id is recomputed, never believed. The algorithm is part of the key: one public key as 1 and as 4 is two verifier keys,
- * and nothing here turns one into the other (`ledger.md` §8).
+ * and nothing here turns one into the other (`docs/formats/keys.md`).
  */
 import { sha256 } from "../merkle/hash.ts";
 import { assert } from "../std/assert.ts";

@@ -1,5 +1,5 @@
 /**
- * Signatures, checked in pure code, and the rules that make every implementation give one answer (`ledger.md` §6, "Ed25519"):
+ * Signatures, checked in pure code, and the rules that make every implementation give one answer (`docs/formats/log.md`):
  * A and R canonical and not of small order, S < L, and R = S·B − k·A without clearing the cofactor. (OpenSSL 3.5 refuses an R of
  * small order, Go takes it; no honest signer makes one.)
  *

@@ -174,7 +174,7 @@ export function quorumSatisfied(policy: TrustPolicy, cosigned: (witnessName: str
 }
 
 /**
- * Quorum time of a note (`ledger.md` §8, "Time"): the smallest timestamp T such that the lines dated ≤ T satisfy the quorum, in
+ * Quorum time of a note (`docs/formats/packs.md`, time): the smallest timestamp T such that the lines dated ≤ T satisfy the quorum, in
  * seconds. Lines without a time (timestamp 0) and those of `mirrors`, which sign late, count for the quorum but never give T.
  * Undefined when the quorum is not met, or is met by none that states a time, or is `none`.
  */

@@ -53,14 +53,22 @@ const decoder = new TextDecoder();
 
 export function getCheckpoint({ log }: Parts, _caller: Caller, request: GetCheckpointRequest): GetCheckpointResponse {
   const published = request.published ? log.published() : null;
-  if (request.published && published === null) throw new Fault("NOT_FOUND", "No checkpoint is published yet: ask again in a second, or ask for the newest signed one.", { retryAfterMs: 1000 });
+  if (request.published && published === null)
+    throw new Fault(
+      "NOT_FOUND",
+      "No checkpoint is published yet: ask again in a second, or ask for the newest signed one.",
+      { retryAfterMs: 1000 },
+    );
   const checkpoint = published === null ? log.checkpoint() : decoder.decode(published);
   return create(GetCheckpointResponseSchema, { checkpoint, treeSize: Number(checkpoint.split("\n")[1]) });
 }
 
 function idOf(text: string): RecordId {
   const id = parseEitherId(text);
-  if (id === undefined) throw new Fault("REQUEST_INVALID", "a record is named by sha256: and 64 lower-case hex characters", { fields: [{ description: "is not a record id", field: "record" }] });
+  if (id === undefined)
+    throw new Fault("REQUEST_INVALID", "a record is named by sha256: and 64 lower-case hex characters", {
+      fields: [{ description: "is not a record id", field: "record" }],
+    });
   return id;
 }
 
@@ -71,15 +79,29 @@ export function getReceipt({ clock, log }: Parts, caller: Caller, request: GetRe
   if (index === undefined) throw notFound(request.record);
   // Without a caller the log is public, and a receipt shows hashes only.
   if (caller.principal !== ("" as RecordId)) checkVisible(reader, caller, id, clock.now(), request.record);
-  return toReceipt(id, log.receipt(index, request.treeSize === 0 ? undefined : (request.treeSize as TreeSize)), { existing: true });
+  return toReceipt(id, log.receipt(index, request.treeSize === 0 ? undefined : (request.treeSize as TreeSize)), {
+    existing: true,
+  });
 }
 
-export function getConsistencyProof({ log }: Parts, _caller: Caller, request: GetConsistencyProofRequest): GetConsistencyProofResponse {
+export function getConsistencyProof(
+  { log }: Parts,
+  _caller: Caller,
+  request: GetConsistencyProofRequest,
+): GetConsistencyProofResponse {
   const checkpoint = log.checkpoint();
   const signed = Number(checkpoint.split("\n")[1]);
   const to = request.toSize === 0 ? signed : request.toSize;
-  if (request.fromSize > to) throw new Fault("REQUEST_INVALID", `from_size ${request.fromSize} is above to_size ${to}: a tree extends a smaller one`);
-  if (to > signed) throw new Fault("AS_OF_AHEAD", `the tree has ${signed} signed entries: ask again when it has grown`, { metadata: { tree_size: String(signed) }, retryAfterMs: 500 });
+  if (request.fromSize > to)
+    throw new Fault(
+      "REQUEST_INVALID",
+      `from_size ${request.fromSize} is above to_size ${to}: a tree extends a smaller one`,
+    );
+  if (to > signed)
+    throw new Fault("AS_OF_AHEAD", `the tree has ${signed} signed entries: ask again when it has grown`, {
+      metadata: { tree_size: String(signed) },
+      retryAfterMs: 500,
+    });
   const hashes = consistencyProof(request.fromSize, to, log.index.nodes()).map(formatHex);
   return create(GetConsistencyProofResponseSchema, { checkpoint: to === signed ? checkpoint : "", hashes, toSize: to });
 }
@@ -91,7 +113,11 @@ function readRecord({ clock, log }: Parts, reader: IndexReader, caller: Caller, 
   using now = log.index.reader();
   checkVisible(now, caller, id, clock.now(), text);
   const entry = assertDefined(reader.entry(index), "a found record has an entry");
-  return create(GetRecordResponseSchema, { entry: decoder.decode(entry.entryBytes), logIndex: index, record: assertDefined(reader.bytes(index), "a found record has bytes") });
+  return create(GetRecordResponseSchema, {
+    entry: decoder.decode(entry.entryBytes),
+    logIndex: index,
+    record: assertDefined(reader.bytes(index), "a found record has bytes"),
+  });
 }
 
 export function getRecord(parts: Parts, caller: Caller, request: GetRecordRequest): GetRecordResponse {
@@ -99,10 +125,17 @@ export function getRecord(parts: Parts, caller: Caller, request: GetRecordReques
   return readRecord(parts, reader, caller, request.record);
 }
 
-export function batchGetRecords(parts: Parts, caller: Caller, request: BatchGetRecordsRequest): BatchGetRecordsResponse {
-  if (request.records.length > MAX_RECORDS) throw new Fault("LIMIT_EXCEEDED", `at most ${MAX_RECORDS} records at a time: ask in parts`);
+export function batchGetRecords(
+  parts: Parts,
+  caller: Caller,
+  request: BatchGetRecordsRequest,
+): BatchGetRecordsResponse {
+  if (request.records.length > MAX_RECORDS)
+    throw new Fault("LIMIT_EXCEEDED", `at most ${MAX_RECORDS} records at a time: ask in parts`);
   using reader = parts.log.index.reader();
-  return create(BatchGetRecordsResponseSchema, { records: request.records.map((text) => readRecord(parts, reader, caller, text)) });
+  return create(BatchGetRecordsResponseSchema, {
+    records: request.records.map((text) => readRecord(parts, reader, caller, text)),
+  });
 }
 
 /** Which projects a caller may read, asked once each. */
@@ -120,7 +153,8 @@ function visibility({ clock, log }: Parts, caller: Caller): (project: RecordId) 
 
 export function listRecords(parts: Parts, caller: Caller, request: ListRecordsRequest): ListResponse {
   const { kinds, newestFirst } = request;
-  if (request.pageSize > MAX_RECORDS) throw new Fault("LIMIT_EXCEEDED", `page_size is above ${MAX_RECORDS}: ask for less at a time`);
+  if (request.pageSize > MAX_RECORDS)
+    throw new Fault("LIMIT_EXCEEDED", `page_size is above ${MAX_RECORDS}: ask for less at a time`);
   const limit = request.pageSize === 0 ? DEFAULT_PAGE : request.pageSize;
   const question = questionOf(["records", request.project, ...kinds, String(newestFirst)]);
   const token = parsePageToken(request.pageToken, question);
@@ -137,7 +171,13 @@ export function listRecords(parts: Parts, caller: Caller, request: ListRecordsRe
   let from = token?.from ?? (newestFirst ? reader.size - 1 : request.fromIndex);
   let more = from >= 0 && from < reader.size;
   while (more && resources.length < limit) {
-    const indexes = reader.list({ from, limit: CHUNK, reverse: newestFirst, ...(kinds.length === 0 ? {} : { kinds }), ...(project === undefined ? {} : { project }) });
+    const indexes = reader.list({
+      from,
+      limit: CHUNK,
+      reverse: newestFirst,
+      ...(kinds.length === 0 ? {} : { kinds }),
+      ...(project === undefined ? {} : { project }),
+    });
     more = indexes.length === CHUNK;
     for (const index of indexes) {
       if (resources.length === limit) {
@@ -148,14 +188,24 @@ export function listRecords(parts: Parts, caller: Caller, request: ListRecordsRe
       const entry = assertDefined(reader.entry(index), "a listed entry is there");
       from = newestFirst ? index - 1 : index + 1;
       // Who was denied what is for auditors, and is listed where they ask for it.
-      if (visible(entry.project) && (entry.kind !== "access" || kinds.includes("access"))) resources.push(toResource(reader, index));
+      if (visible(entry.project) && (entry.kind !== "access" || kinds.includes("access")))
+        resources.push(toResource(reader, index));
     }
   }
-  return create(ListResponseSchema, { nextPageToken: more && from >= 0 ? formatPageToken({ from, size: reader.size }, question) : "", resources, treeSize: reader.size });
+  return create(ListResponseSchema, {
+    nextPageToken: more && from >= 0 ? formatPageToken({ from, size: reader.size }, question) : "",
+    resources,
+    treeSize: reader.size,
+  });
 }
 
 /** Entries from an index on, then as they come, until the caller goes away. */
-export async function* watchEntries(parts: Parts, caller: Caller, request: WatchEntriesRequest, signal?: AbortSignal): AsyncGenerator<WatchEntriesResponse> {
+export async function* watchEntries(
+  parts: Parts,
+  caller: Caller,
+  request: WatchEntriesRequest,
+  signal?: AbortSignal,
+): AsyncGenerator<WatchEntriesResponse> {
   const { clock, log } = parts;
   let wake = Promise.withResolvers<void>();
   const stop = log.onCommit(() => wake.resolve());
@@ -197,20 +247,46 @@ function projectNamed({ clock, log }: Parts, caller: Caller, name: string): Reco
 }
 
 /** Rights are asked anew for each part, so that a right that is taken away ends the view. */
-function entriesBetween(parts: Parts, caller: Caller, request: WatchEntriesRequest, wanted: ReadonlySet<RecordId>, from: number, to: number): WatchEntriesResponse[] {
+function entriesBetween(
+  parts: Parts,
+  caller: Caller,
+  request: WatchEntriesRequest,
+  wanted: ReadonlySet<RecordId>,
+  from: number,
+  to: number,
+): WatchEntriesResponse[] {
   using reader = parts.log.index.reader(to as TreeSize);
   const visible = visibility(parts, caller);
   const out: WatchEntriesResponse[] = [];
   for (let i = from; i < to; i++) {
     const entry = assertDefined(reader.entry(i), "an entry below the size is there");
-    if ((wanted.size > 0 && !wanted.has(entry.project)) || (request.kinds.length > 0 && !request.kinds.includes(entry.kind)) || !visible(entry.project)) continue;
+    if (
+      (wanted.size > 0 && !wanted.has(entry.project)) ||
+      (request.kinds.length > 0 && !request.kinds.includes(entry.kind)) ||
+      !visible(entry.project)
+    )
+      continue;
     const record = request.includeRecords && entry.kind !== "access" ? reader.bytes(i) : undefined;
-    out.push(create(WatchEntriesResponseSchema, { entry: decoder.decode(entry.entryBytes), logIndex: i, ...(record === undefined ? {} : { record }) }));
+    out.push(
+      create(WatchEntriesResponseSchema, {
+        entry: decoder.decode(entry.entryBytes),
+        logIndex: i,
+        ...(record === undefined ? {} : { record }),
+      }),
+    );
   }
   return out;
 }
 
 export function getHealth({ log, store }: Parts, _caller: Caller, _request: GetHealthRequest): GetHealthResponse {
   const health = log.health();
-  return create(GetHealthResponseSchema, { genesis: log.genesis, lock: store.lock, materialisedSize: health.materialised, origin: log.origin, publishedSize: health.published, stateDigest: log.index.watermark.state, treeSize: health.size });
+  return create(GetHealthResponseSchema, {
+    genesis: log.genesis,
+    lock: store.lock,
+    materialisedSize: health.materialised,
+    origin: log.origin,
+    publishedSize: health.published,
+    stateDigest: log.index.watermark.state,
+    treeSize: health.size,
+  });
 }

@@ -2,12 +2,13 @@
  * From what callers write (`fraud/transactions@v7`, `projects/fraud/datasets/transactions/versions/7`, `sha256:…`) to the id
  * of a record. Says nothing about who may see it: every caller of this asks that next.
  */
-import { idOf, parseDigest, parseRecordId, type RecordId } from "../std/brand.ts";
-import { Fault } from "../std/faults.ts";
+
 import { keys, type ViewReader } from "../fold/view.ts";
 import { notFound } from "../identity/authorise.ts";
 import { findProject } from "../identity/ledger.ts";
 import { parseRef } from "../record/names.ts";
+import { idOf, parseDigest, parseRecordId, type RecordId } from "../std/brand.ts";
+import { Fault } from "../std/faults.ts";
 
 interface Collection {
   readonly kind: string;

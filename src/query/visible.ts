@@ -1,7 +1,8 @@
 /** Who may see a record: who may read its project; records of who asked for what, only who may audit it. */
+
+import type { ViewReader } from "../fold/view.ts";
 import { authorise, hidden, mayRead } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
-import type { ViewReader } from "../fold/view.ts";
 import type { RecordId } from "../std/brand.ts";
 import { projectOf } from "./resolve.ts";
 

@@ -1,6 +1,6 @@
 /**
  * The chain of commits: what must be known to say whether the next commit object is valid, and what it then adds. One function for
- * the writer's recovery, replicas, importers and verifiers (`docs/formats/commit.md`). Invariants:
+ * the writer's recovery, replicas, importers and verifiers (`docs/formats/commits.md`). Invariants:
  *
  * - `check` leaves the chain as it is; `advance` and `skip` give another one;
  * - the heads of all projects are shared along a chain, so that a commit costs what it changes: a chain that was advanced must not

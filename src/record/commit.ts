@@ -1,5 +1,5 @@
 /**
- * Commit objects: a signed header line, and the entries and records of a batch as its payload (`docs/formats/commit.md`). The first
+ * Commit objects: a signed header line, and the entries and records of a batch as its payload (`docs/formats/commits.md`). The first
  * empty line ends the text, the second the one signature line; all after it is payload, so no stock note parser fits.
  */
 import { sha256Hex } from "../merkle/hash.ts";

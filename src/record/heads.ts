@@ -1,4 +1,4 @@
-/** The heads of all projects as a Merkle tree, so that a seal proves how many entries each project has (`docs/formats/seal.md`). */
+/** The heads of all projects as a Merkle tree, so that a seal proves how many entries each project has (`docs/formats/seals.md`). */
 import { leafHash } from "../merkle/hash.ts";
 import { HashStore, inclusionProof } from "../merkle/proofs.ts";
 import type { Digest } from "../std/brand.ts";

@@ -87,7 +87,7 @@ function checkActor(actor: Json | undefined, kind: string): void {
   if (signature !== undefined) checkClientSignature(signature);
 }
 
-/** Reserved (`docs/formats/record.md`): its form is held, its meaning is checked where requests are. */
+/** Reserved (`docs/formats/records.md`): its form is held, its meaning is checked where requests are. */
 function checkClientSignature(signature: Json): void {
   if (!isObject(signature) || Object.keys(signature).length !== CLIENT_SIGNATURE.length)
     throw wrong("actor.client_signature has other members");

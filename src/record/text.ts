@@ -1,5 +1,5 @@
 /**
- * What texts and member names of a record may hold (`docs/formats/record.md`), so that two that differ also look different: NFC,
+ * What texts and member names of a record may hold (`docs/formats/records.md`), so that two that differ also look different: NFC,
  * no bidirectional and no control characters. Most are plain ASCII, for which one scan is enough.
  */
 const PLAIN = /^[\n\t\x20-\x7e]*$/;

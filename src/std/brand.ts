@@ -2,7 +2,7 @@
  * The branded primitives of the ledger. Only the parsers here make them, so a value of such a type was checked once.
  *
  * A digest is written bare in entries, head leaves, object keys and tiles (`Digest`), and with its algorithm in records and
- * roots (`RecordId`); `ledger.md` §2, "Ids".
+ * roots (`RecordId`); `docs/formats/records.md`.
  */
 
 declare const brand: unique symbol;
@@ -23,11 +23,14 @@ const DECIMAL = /^(?:0|[1-9][0-9]{0,15})$/;
 
 export const ZERO_DIGEST = "0".repeat(64) as Digest;
 
-export const parseDigest = (text: string): Digest | undefined => (text.length === 64 && DIGEST.test(text) ? (text as Digest) : undefined);
-export const parseRecordId = (text: string): RecordId | undefined => (text.length === 71 && ID.test(text) ? (text as RecordId) : undefined);
+export const parseDigest = (text: string): Digest | undefined =>
+  text.length === 64 && DIGEST.test(text) ? (text as Digest) : undefined;
+export const parseRecordId = (text: string): RecordId | undefined =>
+  text.length === 71 && ID.test(text) ? (text as RecordId) : undefined;
 
 /** Takes both forms, as command-line options do. */
-export const parseEitherId = (text: string): RecordId | undefined => parseRecordId(text) ?? parseRecordId(`sha256:${text}`);
+export const parseEitherId = (text: string): RecordId | undefined =>
+  parseRecordId(text) ?? parseRecordId(`sha256:${text}`);
 
 export const idOf = (digest: Digest): RecordId => `sha256:${digest}` as RecordId;
 export const digestOf = (id: RecordId): Digest => id.slice(7) as Digest;

@@ -2,7 +2,7 @@
  * Bytes and their two texts, hex and base64, in pure code.
  *
  * Both parsers are strict: what they accept, formatting gives back unchanged. Every decoder in Node, Go and Python is lenient
- * in some way, and leniency lets two texts stand for one value (`ledger.md` §6, "Parsing").
+ * in some way, and leniency lets two texts stand for one value (`docs/formats/log.md`).
  */
 
 const encoder = new TextEncoder();

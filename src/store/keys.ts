@@ -1,5 +1,5 @@
 /**
- * Every key of the three buckets (`design.md` §4), formatted and parsed in one place. Keys are never joined elsewhere, and
+ * Every key of the three buckets (`docs/architecture.md`), formatted and parsed in one place. Keys are never joined elsewhere, and
  * adapters take a key only if it parses: what these parsers accept holds lower-case letters, digits and `/ . -` only.
  */
 import { assert } from "../std/assert.ts";

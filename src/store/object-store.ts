@@ -5,7 +5,7 @@
  * - A key of the ledger bucket is written once. Whoever creates it second learns that it exists, however many race, and the
  *   bytes never change afterwards.
  * - `created`, and `exists`, mean durable: neither is said before the object outlives a power loss (as far as the store can
- *   promise it, `storage.md` §1a).
+ *   promise it, `docs/operating.md`).
  * - `unknown` means that the write may have happened or may still happen later. Only the same bytes may be sent again.
  * - A key that `keys.ts` does not parse names no object: reads answer null, writes throw `Fault("REQUEST_INVALID")`.
  * - A store that cannot answer throws `Fault("STORE_UNAVAILABLE")`. When `create` or `swap` throw it, nothing was written and

@@ -1,5 +1,5 @@
 /**
- * Start-up probes that hold for every object store (`storage.md` §1): whether create-if-absent and compare-and-swap are what
+ * Start-up probes that hold for every object store (`docs/operating.md`): whether create-if-absent and compare-and-swap are what
  * the ledger's safety rests on. A store that fails one may not be written to; some fail only at random (a MinIO cluster of two
  * pools lets a second create through in 44 of 100 tries), hence the counts.
  *

@@ -21,6 +21,7 @@ import type { ObjectInfo, ObjectStore } from "../store/object-store.ts";
 
 /** What verification asks of a store. */
 export type BucketReader = Pick<ObjectStore, "get" | "head" | "list" | "lock">;
+
 import { openWitnessed, type Trust, type Witnessed } from "./checkpoint.ts";
 import { type CheckpointReport, describeCheckpoint, splitViewNote } from "./pack.ts";
 import { type Check, Stage } from "./report.ts";

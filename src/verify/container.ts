@@ -1,6 +1,6 @@
 /**
  * Stage 1, the container of an evidence pack: an uncompressed ustar archive whose every header byte is fixed, so that one
- * set of members has one archive and no two readers disagree about what is inside (`docs/formats/pack.md`).
+ * set of members has one archive and no two readers disagree about what is inside (`docs/formats/packs.md`).
  *
  * Every byte here is an attacker's. Nothing is written to disk, names are compared and never joined to a path, and there is no
  * decompressor. Blobs are hashed while they stream; all other members are kept.

@@ -1,4 +1,4 @@
-/** Verifies a `.tlog-proof` file: one record in the log, with the entry in `extra` (`docs/formats/receipt.md`). */
+/** Verifies a `.tlog-proof` file: one record in the log, with the entry in `extra` (`docs/formats/log.md`). */
 import { leafHash, sha256Hex } from "../merkle/hash.ts";
 import { verifyInclusion } from "../merkle/proofs.ts";
 import { parseProofFile } from "../note/proof-file.ts";

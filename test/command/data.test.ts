@@ -18,8 +18,8 @@ import {
 } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
 import { batchCompleteArtifacts, completeArtifact } from "../../src/command/complete-artifact.ts";
 import { batchCreateArtifacts, blobKey, createArtifact } from "../../src/command/create-artifact.ts";
-import { createDatasetVersion } from "../../src/command/create-dataset-version.ts";
 import { createDataset } from "../../src/command/create-dataset.ts";
+import { createDatasetVersion } from "../../src/command/create-dataset-version.ts";
 import { createSchema } from "../../src/command/create-schema.ts";
 import { batchGetDownloadUrls } from "../../src/command/get-download-urls.ts";
 import { contentDigest, formatManifest, parseManifest } from "../../src/command/manifest.ts";

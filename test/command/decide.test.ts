@@ -9,8 +9,8 @@ import {
   CreateDatasetVersionRequestSchema,
 } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
 import { parseAction } from "../../src/command/action.ts";
-import { createDatasetVersion } from "../../src/command/create-dataset-version.ts";
 import { createDataset } from "../../src/command/create-dataset.ts";
+import { createDatasetVersion } from "../../src/command/create-dataset-version.ts";
 import { createRoleBinding } from "../../src/command/create-role-binding.ts";
 import { batchGetDownloadUrls } from "../../src/command/get-download-urls.ts";
 import type { JsonObject } from "../../src/record/json.ts";

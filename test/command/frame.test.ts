@@ -1,6 +1,7 @@
 /** The frame of writes: rights, repeats, identities, limits, denials. */
 import { create } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Custody } from "../../gen/ts/animus/datapilot/record/v1/data_pb.ts";
 import { CreateProjectRequestSchema, UpdateProjectRequestSchema } from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
 import {
   CreateDatasetRequestSchema,
@@ -8,10 +9,9 @@ import {
   CreateSchemaRequestSchema,
   UpdateDatasetRequestSchema,
 } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
-import { Custody } from "../../gen/ts/animus/datapilot/record/v1/data_pb.ts";
 import { textOf } from "../../src/command/body.ts";
-import { createDatasetVersion } from "../../src/command/create-dataset-version.ts";
 import { createDataset, updateDataset } from "../../src/command/create-dataset.ts";
+import { createDatasetVersion } from "../../src/command/create-dataset-version.ts";
 import { createProject } from "../../src/command/create-project.ts";
 import { createSchema } from "../../src/command/create-schema.ts";
 import { updateProject } from "../../src/command/update-project.ts";

@@ -1,10 +1,11 @@
 /**
  * A whole server below its edge, in a temporary folder: file store, LMDB index, log, commands. Time stands unless a test moves it.
  */
+
+import { createHash } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createHash } from "node:crypto";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect } from "vitest";
 import { PrincipalSchema, PrincipalType, ProjectSchema } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
@@ -23,8 +24,8 @@ import { createPersonalStore } from "../../src/command/personal.ts";
 import { authenticate } from "../../src/identity/authenticate.ts";
 import type { Caller } from "../../src/identity/caller.ts";
 import { openLmdbIndex } from "../../src/index/lmdb/lmdb-index.ts";
-import { ephemeralKeys } from "../../src/log/keys/key-files.ts";
 import { initLedger } from "../../src/log/init.ts";
+import { ephemeralKeys } from "../../src/log/keys/key-files.ts";
 import { openLog } from "../../src/log/log.ts";
 import type { Draft } from "../../src/log/submission.ts";
 import type { JsonObject } from "../../src/record/json.ts";

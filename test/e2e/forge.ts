@@ -5,10 +5,10 @@
  */
 import { cp, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { systemClock, systemRandom } from "../../src/main/home.ts";
 import { loadKeyFiles } from "../../src/log/keys/key-files.ts";
 import { nativeVerifier } from "../../src/log/native-verifier.ts";
 import { createSigner } from "../../src/log/signer.ts";
+import { systemClock, systemRandom } from "../../src/main/home.ts";
 import { sha256Hex } from "../../src/merkle/hash.ts";
 import { consistencyProof, HashStore } from "../../src/merkle/proofs.ts";
 import { encodeBundle, entriesPath, newTiles, TILE_WIDTH, tilePath } from "../../src/merkle/tiles.ts";

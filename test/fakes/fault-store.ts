@@ -1,5 +1,5 @@
 /**
- * Wraps an object store with the faults of `storage.md` §7, as one process meets them: programmed for the next call, for the
+ * Wraps an object store with the faults of `docs/operating.md`, as one process meets them: programmed for the next call, for the
  * n-th call, or drawn from a seed. Two processes share one inner store through two wrappers.
  */
 import { Fault } from "../../src/std/faults.ts";

@@ -1,6 +1,7 @@
 /** Tokens, authentication and authorisation over views made by hand. */
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { Binding, Rows, View, ViewReader, ViewRow } from "../../src/fold/view.ts";
 import { authenticate } from "../../src/identity/authenticate.ts";
 import { authorise, callerPermissions, groupsOf, permissionsOf } from "../../src/identity/authorise.ts";
 import type { Caller } from "../../src/identity/caller.ts";
@@ -12,11 +13,10 @@ import {
   RUN_TOKEN_PERMISSIONS,
 } from "../../src/identity/roles.ts";
 import { createSecret, parseSecret, secretDigest } from "../../src/identity/token.ts";
-import type { Binding, Rows, View, ViewReader, ViewRow } from "../../src/fold/view.ts";
 import type { JsonObject } from "../../src/record/json.ts";
 import type { LedgerRecord } from "../../src/record/record.ts";
-import { Fault } from "../../src/std/faults.ts";
 import type { LogIndex, RecordId, TreeSize } from "../../src/std/brand.ts";
+import { Fault } from "../../src/std/faults.ts";
 import { seededRandom } from "../log/world.ts";
 
 const id = (n: number): RecordId => `sha256:${n.toString(16).padStart(64, "0")}` as RecordId;

@@ -1,13 +1,13 @@
 import { expect, it } from "vitest";
-import { verifyInclusion } from "../../src/merkle/proofs.ts";
-import { leafHash } from "../../src/merkle/hash.ts";
-import { openCheckpoint } from "../../src/note/checkpoint.ts";
 import { nativeVerifier } from "../../src/log/native-verifier.ts";
+import { leafHash } from "../../src/merkle/hash.ts";
+import { verifyInclusion } from "../../src/merkle/proofs.ts";
+import { openCheckpoint } from "../../src/note/checkpoint.ts";
 import { parseVkey } from "../../src/note/keys.ts";
-import { recordKey, commitKey } from "../../src/store/keys.ts";
 import { assertDefined } from "../../src/std/assert.ts";
 import { digestOf } from "../../src/std/brand.ts";
 import { utf8 } from "../../src/std/bytes.ts";
+import { commitKey, recordKey } from "../../src/store/keys.ts";
 import { createMemoryStore } from "../fakes/memory-store.ts";
 import { createDataset, createProject, createWorld, openIn, testKeys } from "./world.ts";
 

@@ -1,10 +1,10 @@
 import { expect, it } from "vitest";
-import { commitKey, HEAD_CHECKPOINT } from "../../src/store/keys.ts";
+import { initLedger } from "../../src/log/init.ts";
 import { utf8 } from "../../src/std/bytes.ts";
+import { commitKey, HEAD_CHECKPOINT } from "../../src/store/keys.ts";
 import { createMemoryStore, type MemoryStore } from "../fakes/memory-store.ts";
 import { createMemoryIndex } from "./memory-index.ts";
-import { createProject, createWorld, openIn, seededRandom, testKeys, type World, ORIGIN } from "./world.ts";
-import { initLedger } from "../../src/log/init.ts";
+import { createProject, createWorld, ORIGIN, openIn, seededRandom, testKeys, type World } from "./world.ts";
 
 async function grown(): Promise<{
   store: MemoryStore;

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
-import type { Submission } from "../../src/log/log.ts";
 import { keys } from "../../src/fold/view.ts";
+import type { Submission } from "../../src/log/log.ts";
 import { assertDefined } from "../../src/std/assert.ts";
 import { createFaultStore } from "../fakes/fault-store.ts";
 import { createMemoryStore } from "../fakes/memory-store.ts";

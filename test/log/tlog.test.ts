@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
-import { HashStore } from "../../src/merkle/proofs.ts";
-import { encodeBundle, parseBundle, tilePath, entriesPath } from "../../src/merkle/tiles.ts";
 import { leafHash } from "../../src/merkle/hash.ts";
+import { HashStore } from "../../src/merkle/proofs.ts";
+import { encodeBundle, entriesPath, parseBundle, tilePath } from "../../src/merkle/tiles.ts";
 import { assertDefined } from "../../src/std/assert.ts";
 import { concat, formatHex } from "../../src/std/bytes.ts";
 import { createMemoryStore } from "../fakes/memory-store.ts";

@@ -1,14 +1,15 @@
 /** What the tests of the log stand on: a clock that jumps, seeded chance, keys, and drafts that fold into something. */
-import type { Index } from "../../src/index/index.ts";
-import { ephemeralKeys, type NativeLedgerKeys } from "../../src/log/keys/key-files.ts";
-import { initLedger, type Initialised } from "../../src/log/init.ts";
-import { type Log, type LogOptions, openLog, type Draft, type Submission } from "../../src/log/log.ts";
-import type { LastSigned, Logger } from "../../src/log/ports.ts";
+
 import { keys as viewKeys } from "../../src/fold/view.ts";
-import type { ObjectStore } from "../../src/store/object-store.ts";
+import type { Index } from "../../src/index/index.ts";
+import { type Initialised, initLedger } from "../../src/log/init.ts";
+import { ephemeralKeys, type NativeLedgerKeys } from "../../src/log/keys/key-files.ts";
+import { type Draft, type Log, type LogOptions, openLog, type Submission } from "../../src/log/log.ts";
+import type { LastSigned, Logger } from "../../src/log/ports.ts";
 import type { RecordId } from "../../src/std/brand.ts";
 import { Fault } from "../../src/std/faults.ts";
 import type { Clock, Random } from "../../src/std/ports.ts";
+import type { ObjectStore } from "../../src/store/object-store.ts";
 import { seededNumbers } from "../fakes/fault-store.ts";
 import { createMemoryIndex } from "./memory-index.ts";
 

@@ -8,18 +8,18 @@ import type { Log, LogOptions, LogReceipt, Submission } from "../../src/log/log.
 import { nativeVerifier } from "../../src/log/native-verifier.ts";
 import { leafHash } from "../../src/merkle/hash.ts";
 import { HashStore, verifyInclusion } from "../../src/merkle/proofs.ts";
-import { entriesPath, tilesOf, tilePath, TILE_WIDTH } from "../../src/merkle/tiles.ts";
+import { entriesPath, TILE_WIDTH, tilePath, tilesOf } from "../../src/merkle/tiles.ts";
 import { openCheckpoint, parseCheckpoint } from "../../src/note/checkpoint.ts";
 import { parseVkey } from "../../src/note/keys.ts";
 import { parseNote } from "../../src/note/note.ts";
 import { CommitChain, type ValidItem } from "../../src/record/chain.ts";
 import { headsRoot } from "../../src/record/heads.ts";
-import { commitKey, HEAD_CHECKPOINT, parseKey, recordKey } from "../../src/store/keys.ts";
-import type { ObjectStore } from "../../src/store/object-store.ts";
 import { assertDefined } from "../../src/std/assert.ts";
 import { digestOf, type RecordId } from "../../src/std/brand.ts";
 import { formatHex, utf8 } from "../../src/std/bytes.ts";
 import { Fault } from "../../src/std/faults.ts";
+import { commitKey, HEAD_CHECKPOINT, parseKey, recordKey } from "../../src/store/keys.ts";
+import type { ObjectStore } from "../../src/store/object-store.ts";
 import { createFaultStore, type FaultStore, type FaultStoreOptions } from "../fakes/fault-store.ts";
 import { createMemoryStore, type MemoryStore } from "../fakes/memory-store.ts";
 import { createMemoryIndex } from "../log/memory-index.ts";
@@ -28,8 +28,8 @@ import {
   createProject,
   JumpingClock,
   MemoryLastSigned,
-  openIn,
   ORIGIN,
+  openIn,
   seededRandom,
   testKeys,
 } from "../log/world.ts";

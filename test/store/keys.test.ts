@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import { expect, it } from "vitest";
+import { entriesPath, parseTilePath, tilePath } from "../../src/merkle/tiles.ts";
 import type { Digest } from "../../src/std/brand.ts";
 import {
   artifactKey,
@@ -15,7 +16,6 @@ import {
   recordKey,
   tileKey,
 } from "../../src/store/keys.ts";
-import { tilePath, entriesPath, parseTilePath } from "../../src/merkle/tiles.ts";
 import { HOSTILE_KEYS } from "../contract/object-store.ts";
 
 const hex = (length: number) =>

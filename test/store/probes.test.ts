@@ -1,9 +1,9 @@
 /** A probe that cannot fail proves nothing: each is run against a store that breaks what it looks for. */
 import { expect, it } from "vitest";
-import type { ObjectStore } from "../../src/store/object-store.ts";
-import { commitKey } from "../../src/store/keys.ts";
-import { probeStore, type ProbeResult } from "../../src/store/probes.ts";
 import { utf8 } from "../../src/std/bytes.ts";
+import { commitKey } from "../../src/store/keys.ts";
+import type { ObjectStore } from "../../src/store/object-store.ts";
+import { type ProbeResult, probeStore } from "../../src/store/probes.ts";
 import { createFaultStore } from "../fakes/fault-store.ts";
 import { createMemoryStore } from "../fakes/memory-store.ts";
 import { machineRandom } from "./machine.ts";

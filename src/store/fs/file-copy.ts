@@ -12,11 +12,18 @@ import type { Bucket, ObjectInfo, ObjectStore } from "../object-store.ts";
 /** What reading takes of the port. */
 export type StoreReader = Pick<ObjectStore, "get" | "head" | "list" | "lock">;
 
-const isAbsent = (error: unknown): boolean => ["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "");
+const isAbsent = (error: unknown): boolean =>
+  ["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "");
 
 export function openFileCopy(root: string): StoreReader {
-  const pathOf = (bucket: Bucket, key: string): string | undefined => (parseKey(bucket, key) === undefined ? undefined : join(root, bucket, key));
-  const unreadable = (key: string, error: unknown): Fault => new Fault("STORE_UNAVAILABLE", `${key} cannot be read: ${(error as Error).message}. Check the copy's owner and the disk.`, { cause: error });
+  const pathOf = (bucket: Bucket, key: string): string | undefined =>
+    parseKey(bucket, key) === undefined ? undefined : join(root, bucket, key);
+  const unreadable = (key: string, error: unknown): Fault =>
+    new Fault(
+      "STORE_UNAVAILABLE",
+      `${key} cannot be read: ${(error as Error).message}. Check the copy's owner and the disk.`,
+      { cause: error },
+    );
   async function infoOf(path: string, key: string): Promise<ObjectInfo | null> {
     try {
       const s = await stat(path);
@@ -31,10 +38,13 @@ export function openFileCopy(root: string): StoreReader {
       if (isAbsent(error)) return [];
       throw unreadable(at, error);
     });
-    const named = entries.map((e) => ({ isFolder: e.isDirectory(), key: `${at}${e.name}${e.isDirectory() ? "/" : ""}` })).toSorted((a, b) => (a.key < b.key ? -1 : 1));
+    const named = entries
+      .map((e) => ({ isFolder: e.isDirectory(), key: `${at}${e.name}${e.isDirectory() ? "/" : ""}` }))
+      .toSorted((a, b) => (a.key < b.key ? -1 : 1));
     for (const { isFolder, key } of named) {
       if (isFolder) {
-        if (key.startsWith(prefix) || prefix.startsWith(key)) yield* walk(join(folder, key.slice(at.length, -1)), key, prefix);
+        if (key.startsWith(prefix) || prefix.startsWith(key))
+          yield* walk(join(folder, key.slice(at.length, -1)), key, prefix);
       } else if (key.startsWith(prefix)) yield key;
     }
   }

@@ -1,5 +1,5 @@
 /**
- * The object store on a local disk (`storage.md` §6): three folders with the keys of the three buckets below them, so that
+ * The object store on a local disk (`docs/operating.md`): three folders with the keys of the three buckets below them, so that
  * copying them to S3 is a migration. Owns nothing but files; `disk.ts` holds what makes them durable.
  *
  * - Create-if-absent is a hard link: whole or not at all, one winner. Nothing here overwrites a file of the ledger folder.
@@ -52,14 +52,14 @@ import {
   Disk,
   diskFault,
   etagOf,
-  microsecondsOf,
   MODE_LOCKED,
   MODE_OPEN,
+  microsecondsOf,
   refuseAborted,
   type TemporaryFile,
 } from "./disk.ts";
 import { KeyLocks } from "./key-lock.ts";
-import { receiveStream, type ReceiveOutcome } from "./upload.ts";
+import { type ReceiveOutcome, receiveStream } from "./upload.ts";
 
 const openAsync = promisify(open);
 const closeAsync = promisify(close);

@@ -1,10 +1,10 @@
 /**
  * Uploads and downloads of the embedded store: the signed tokens that stand for S3's presigned URLs, and the reception of a
- * body (`storage.md` §6). A client may choose every byte of a token and of a body.
+ * body (`docs/operating.md`). A client may choose every byte of a token and of a body.
  */
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
-import { formatBase64Url, formatHex, parseBase64Url, parseUtf8, utf8 } from "../../std/bytes.ts";
 import { assert } from "../../std/assert.ts";
+import { formatBase64Url, formatHex, parseBase64Url, parseUtf8, utf8 } from "../../std/bytes.ts";
 import type { PutOutcome } from "../object-store.ts";
 import { type Disk, diskFault, refuseAborted, type TemporaryFile, writeAll } from "./disk.ts";
 
