@@ -1,6 +1,6 @@
 /**
  * Appends batches to a running run, all or none. Batches are numbered without gaps; a batch that is there already is answered, and
- * is refused when it says something else. A parameter keeps its first value.
+ * is refused when it says something else. A parameter keeps its first value. What a run says after it was called LOST is late.
  */
 import type { BatchAppendRunEventsRequest } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import { batchKey } from "../fold/runs.ts";
@@ -34,6 +34,9 @@ function params(body: JsonObject): readonly { readonly key: string; readonly val
   return (body["params"] ?? []) as readonly { readonly key: string; readonly value?: string }[];
 }
 
+/** What a batch says, whenever it was delivered. */
+const content = ({ late: _, ...said }: JsonObject): string => canonicalize(said);
+
 /** Parameters that the run has so far, from its plan and its batches. */
 function knownParams(a: Admission, run: RecordId, batches: number): Map<string, string> {
   const known = new Map<string, string>();
@@ -63,7 +66,7 @@ function plan(a: Admission, run: RecordId, bodies: readonly JsonObject[], seqs: 
     if (seq < row.batches) {
       existing = a.reader.get("nth", batchKey(run, seq))?.value.id;
       const before = existing === undefined ? undefined : a.reader.record(existing)?.record.body;
-      if (before === undefined || canonicalize(before) !== canonicalize(body))
+      if (before === undefined || content(before) !== content(body))
         throw new Fault(
           "REQUEST_ID_REUSED",
           `batch ${seq} was recorded and says something else: continue with ${row.batches}`,
@@ -93,7 +96,7 @@ function plan(a: Admission, run: RecordId, bodies: readonly JsonObject[], seqs: 
     }
     const previous = drafts.length > 0 ? (`$${drafts.length - 1}` as const) : row.last;
     drafts.push(
-      draft(a, "run.batch", body, [
+      draft(a, "run.batch", row.status === "lost" ? { ...body, late: true } : body, [
         ...link("run", run),
         ...link("previous", previous),
         ...link("output", ...outputsOf(a, body)),

@@ -1,4 +1,4 @@
-/** Ends a run. A run that was called LOST may still say how it ended, late. */
+/** Ends a run. A run that was called LOST may still say how it ended; the record then says that it came late. */
 
 import { RunStatus } from "../../gen/ts/animus/datapilot/record/v1/execution_pb.ts";
 import type { FinishRunRequest } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
@@ -31,9 +31,10 @@ function openSteps(a: Admission, run: RecordId): string[] {
   return steps.map((s) => s.name).filter((name) => !done.has(name));
 }
 
-function plan(a: Admission, run: RecordId, body: JsonObject): Plan {
+function plan(a: Admission, run: RecordId, said: JsonObject): Plan {
   checkOwnRun(a, run);
   const row = a.reader.get("run", run)?.value;
+  const body = row?.status === "lost" ? { ...said, late: true } : said;
   const finish = draft(a, "run.finish", body, [...link("run", run), ...link("last", row?.last)]);
   const status = WORDS[body["status"] as string];
   // The same end said again is the same record.

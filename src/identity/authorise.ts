@@ -68,6 +68,12 @@ export function permissionsOf(
   return grants;
 }
 
+/** Whether a run's token serves: while the run is running, and when it was called LOST and may still say what became of it. */
+export function mayReport(reader: ViewReader, run: RecordId): boolean {
+  const status = reader.get("run", run)?.value.status;
+  return status === "running" || status === "lost";
+}
+
 /** What a caller may do in a project: the principal's permissions within the limits of the token. */
 export function callerPermissions(
   reader: ViewReader,
@@ -76,7 +82,7 @@ export function callerPermissions(
   nowMs: number,
 ): Map<Permission, Grant> {
   if (caller.run !== undefined) {
-    const own = caller.runProject === project && reader.get("run", caller.run)?.value.status === "running";
+    const own = caller.runProject === project && mayReport(reader, caller.run);
     const enabled = reader.get("entity", caller.principal)?.value.status !== "disabled";
     return new Map(own && enabled ? RUN_TOKEN_PERMISSIONS.map((p) => [p, { role: "run-token" }]) : []);
   }

@@ -14,6 +14,7 @@ import { createRoutes } from "../api/routes.ts";
 import { createServices, reflectionDescriptors } from "../api/services.ts";
 import type { BlobUrls, Deps } from "../command/context.ts";
 import { Denials } from "../command/denials.ts";
+import { SilentRuns } from "../command/lose-runs.ts";
 import { createPersonalStore } from "../command/personal.ts";
 import { authorise } from "../identity/authorise.ts";
 import { ledgerOf } from "../identity/ledger.ts";
@@ -68,6 +69,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     store,
     uploads: createBlobUrls(signer, () => url),
   };
+  owned.use(new SilentRuns(deps)).start();
   const metrics = createMetrics(() => log.health());
   const edge: Edge = { deps, metrics, publicLog };
   const services = createServices(edge);

@@ -177,6 +177,13 @@ describe("authentication", () => {
     expect(flaw(v, runSecret.text)).toBe("run_ended");
   });
 
+  it("takes the token of a run that was called lost", () => {
+    const v = views().set("run", RUN, { status: "lost", batches: 0 });
+    const who = authenticate(v, runSecret.text, NOW, origin);
+    expect(callerPermissions(v, who, FRAUD, NOW).has("run.report")).toBe(true);
+    expect(flaw(v, runSecret.text, Date.parse(LATER))).toBe("expired");
+  });
+
   it("does not take one kind of token for the other", () => {
     const v = views();
     const digest = secretDigest(`dp_${runSecret.text.slice(4)}`);
