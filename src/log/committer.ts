@@ -2,7 +2,8 @@
  * Brings one commit into its slot, or learns who else did (`docs/formats/commits.md`, rules W1–W3, W6, W8).
  *
  * - One PUT at a time; its bytes are frozen, and an unknown outcome is answered only by the same bytes again.
- * - Never says "failed": the results are ours, another writer's, or a stop that leaves the outcome open.
+ * - Never says "failed" of what may be committed: the results are ours, another writer's, a stop that leaves the outcome open, or a
+ *   refusal, when the store refused every attempt before anything was written, as a full disk does.
  * - Never overwrites, and never reads absence as failure: the first PUT may still land.
  */
 
@@ -10,6 +11,7 @@ import type { SignatureVerifier } from "../note/signatures.ts";
 import type { CommitChain, ValidCommit } from "../record/chain.ts";
 import type { RecordId } from "../std/brand.ts";
 import { equalBytes } from "../std/bytes.ts";
+import { Fault } from "../std/faults.ts";
 import type { Clock } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
 import { isJunk } from "./junk.ts";
@@ -17,7 +19,8 @@ import type { CommitSlots } from "./slots.ts";
 
 export type CommitResult =
   | { readonly kind: "ours" }
-  | { readonly kind: "lost"; readonly bytes: Uint8Array; readonly commit: ValidCommit };
+  | { readonly kind: "lost"; readonly bytes: Uint8Array; readonly commit: ValidCommit }
+  | { readonly kind: "refused"; readonly fault: Fault };
 
 /** What the next commit is judged against. */
 export interface CommitBase {
@@ -35,6 +38,8 @@ export interface CommitterOptions {
 
 const FIRST_RETRY_MS = 20;
 const LAST_RETRY_MS = 2_000;
+/** A store that refuses this often in a row, within about a second, is left alone until the next request. */
+const REFUSALS = 6;
 
 export class Committer {
   readonly #options: CommitterOptions;
@@ -49,9 +54,12 @@ export class Committer {
     if (this.#busy) throw new Error("assertion failed: one commit in flight");
     this.#busy = true;
     try {
+      // Once the fate of one attempt is unknown, only the slot can tell.
+      let open = false;
       for (let attempt = 0; ; attempt++) {
         const outcome = await this.#attempt(base, bytes, signal);
-        if (outcome !== undefined) return outcome;
+        if (outcome === undefined) open = true;
+        else if (outcome.kind !== "refused" || (!open && attempt + 1 >= REFUSALS)) return outcome;
         this.#options.onRetry?.(attempt);
         await this.#options.clock.sleep(Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(attempt, 10)), signal);
       }
@@ -64,7 +72,13 @@ export class Committer {
   async #attempt(base: CommitBase, bytes: Uint8Array, signal: AbortSignal): Promise<CommitResult | undefined> {
     signal.throwIfAborted();
     const { chain } = base;
-    const put = await this.#options.slots.create(chain.n, bytes, signal);
+    let put: "created" | "exists" | "unknown";
+    try {
+      put = await this.#options.slots.create(chain.n, bytes, signal);
+    } catch (error) {
+      if (signal.aborted || !(error instanceof Fault) || error.reason !== "STORE_UNAVAILABLE") throw error;
+      return { fault: error, kind: "refused" };
+    }
     if (put === "created") return { kind: "ours" };
     if (put === "unknown") return undefined;
     const found = await this.#options.slots.read(chain.n, signal);

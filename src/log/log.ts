@@ -145,6 +145,7 @@ async function fence(
       applied.apply(made.commit, made.bytes);
       return mine;
     }
+    if (result.kind === "refused") throw result.fault;
     applied.apply(result.commit, result.bytes);
   }
   throw new Violation(

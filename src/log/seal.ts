@@ -8,6 +8,7 @@ import { headsRoot } from "../record/heads.ts";
 import { assertDefined } from "../std/assert.ts";
 import type { LogIndex, RecordId, TreeSize } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
+import { Fault } from "../std/faults.ts";
 import type { Clock } from "../std/ports.ts";
 import type { Applied } from "./applied.ts";
 import { archiveCheckpoint } from "./archive.ts";
@@ -130,7 +131,10 @@ export class Sealer {
     while (!this.#stop.signal.aborted) {
       await clock.sleep(intervalMs, this.#stop.signal).catch(() => undefined);
       if (this.#stop.signal.aborted || this.#options.sequencer.stopped !== undefined) return;
-      await this.seal().catch((error: unknown) => this.#options.onFailed(error));
+      await this.seal().catch((error: unknown) => {
+        // A store that takes nothing now is asked again in an interval.
+        if (!(error instanceof Fault && error.reason === "STORE_UNAVAILABLE")) this.#options.onFailed(error);
+      });
     }
   }
 }

@@ -26,6 +26,7 @@ import type { Committed, Lane, Outcome, Submission } from "./submission.ts";
 
 const READMISSIONS = 3;
 const RETRY_AFTER_MS = 100;
+const REFUSED_RETRY_AFTER_MS = 1_000;
 
 export type Writer = Omit<CommitStamp, "nowMs">;
 
@@ -309,7 +310,9 @@ export class Sequencer {
     });
   }
 
-  async #commit(batch: Batch): Promise<void> {
+  /** Gives the fault with which the store refused the batch, when it did. */
+  async #commit(batch: Batch): Promise<Fault | undefined> {
+    let refusal: Fault | undefined;
     if (batch.items.length > 0) {
       const { applied, clock, committer, writer } = this.#options;
       const begun = clock.monotonic();
@@ -317,16 +320,33 @@ export class Sequencer {
       const result = await committer.commit(applied, made.bytes, this.#stop.signal);
       if (result.kind === "lost") {
         this.#adopt(result.commit, result.bytes);
-        return;
+        return undefined;
       }
-      applied.apply(made.commit, made.bytes);
-      this.#durations.note(clock.monotonic() - begun);
-      this.#options.onApplied(made.commit);
+      if (result.kind === "refused") refusal = this.#refuse(result.fault);
+      else {
+        applied.apply(made.commit, made.bytes);
+        this.#durations.note(clock.monotonic() - begun);
+        this.#options.onApplied(made.commit);
+      }
     }
     this.#pending.push(...this.#flying);
     this.#flying = [];
     this.#answer();
     this.#sign();
+    return refusal;
+  }
+
+  /** Nothing of the batch was written: what rests on it is told so; the rest stays to be answered. */
+  #refuse(cause: Fault): Fault {
+    const refusal = new Fault("STORE_UNAVAILABLE", `Nothing was recorded: ${cause.message}`, {
+      cause,
+      retryAfterMs: cause.retryAfterMs ?? REFUSED_RETRY_AFTER_MS,
+    });
+    this.#options.logger.warn({ err: cause }, "the store refuses commits");
+    const { size } = this.#options.applied;
+    for (const { job } of this.#flying.filter((p) => p.size > size)) job.reject(refusal);
+    this.#flying = this.#flying.filter((p) => p.size <= size);
+    return refusal;
   }
 
   #adopt(commit: ValidCommit, bytes: Uint8Array): void {
@@ -348,7 +368,8 @@ export class Sequencer {
       const submission = exclusive.make();
       const admission = admit(submission, batch.reader, { knows: (id) => batch.knows(id), nowMs: clock.now(), random });
       const index = batch.place(admission);
-      await this.#commit(batch);
+      const refusal = await this.#commit(batch);
+      if (refusal !== undefined) throw refusal;
       if (this.#stopped !== undefined) throw lost(this.#stopped);
       await this.#signing;
       if (this.#signed.size !== index + admission.records.length) throw lost(this.#stopped ?? "signer.failed");

@@ -1,6 +1,6 @@
 /**
- * The commit slots of the ledger bucket: create-if-absent, read, and how far they go. Turns every way in which a store may fail to
- * answer into `unknown`, which the committer repeats.
+ * The commit slots of the ledger bucket: create-if-absent, read, and how far they go. A create whose fate is not known, and a read
+ * that fails, are `unknown`, which the committer repeats; a create that throws wrote nothing.
  */
 
 import { Fault } from "../std/faults.ts";
@@ -10,6 +10,7 @@ import type { ObjectStore } from "../store/object-store.ts";
 import type { Retention } from "./retention.ts";
 
 export interface CommitSlots {
+  /** Throws the store's Fault when nothing was written and nothing will be. */
   create(n: number, bytes: Uint8Array, signal?: AbortSignal): Promise<"created" | "exists" | "unknown">;
   read(n: number, signal?: AbortSignal): Promise<Uint8Array | null | "unknown">;
   /** Refuses when any slot from `n` on is taken although slot `n` is empty: a hole is never filled. */
@@ -23,12 +24,8 @@ const noAnswer = (error: unknown, signal: AbortSignal | undefined): "unknown" =>
 
 export const createCommitSlots = (store: ObjectStore, retention: Retention): CommitSlots => ({
   async create(n, bytes, signal) {
-    try {
-      const { outcome } = await store.create("ledger", commitKey(n), bytes, { retainUntil: retention(), signal });
-      return outcome;
-    } catch (error) {
-      return noAnswer(error, signal);
-    }
+    const { outcome } = await store.create("ledger", commitKey(n), bytes, { retainUntil: retention(), signal });
+    return outcome;
   },
   async read(n, signal) {
     try {
