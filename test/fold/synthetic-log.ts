@@ -241,7 +241,7 @@ export class RecordStream {
         key: `metric-${k}`,
         step: this.#n,
         time: formatTime(START_MS + this.#n),
-        value: Math.round(this.#random() * 1e6) / 1e6,
+        value: (1 + Math.floor(this.#random() * 1e6)) / 1e6,
       }));
       return draw("run.batch", { metrics, seq: 1 }, ["run", run]);
     }
