@@ -15,6 +15,11 @@ import { Violation } from "../std/violation.ts";
 import type { CheckedCommit, CheckReply } from "./check-worker.ts";
 import type { AppliedCommit, Index } from "./index.ts";
 
+/** Beside this file in the source; in the bundle at its top, where this code is in a file of the top or in a chunk one below. */
+const WORKER = import.meta.url.endsWith(".ts")
+  ? new URL("./check-worker.ts", import.meta.url)
+  : new URL(import.meta.url.includes("/chunks/") ? "../check-worker.js" : "./check-worker.js", import.meta.url);
+
 /** Records in one transaction. */
 const BATCH_RECORDS = 32_768;
 /** Bytes of commits that are on their way. */
@@ -80,7 +85,7 @@ class Checker implements AsyncDisposable {
   #wake: () => void = () => undefined;
 
   constructor(origin: string | undefined) {
-    this.#worker = new Worker(new URL("./check-worker.ts", import.meta.url), { workerData: { origin } });
+    this.#worker = new Worker(WORKER, { workerData: { origin } });
     this.#worker.on("message", (reply: CheckReply) => {
       this.#done.push(reply);
       this.#wake();
