@@ -125,7 +125,7 @@ export class Batch {
         prev: idOf(chain.prevHash),
         root: formatHex(this.#frontier.root()) as Digest,
         time: time < chain.time ? chain.time : time,
-        voids: [],
+        voids: chain.voids,
         writer,
       },
       this.items.map((i) => ({ entry: i.entryBytes, record: i.recordBytes })),

@@ -14,7 +14,6 @@ import { equalBytes } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import type { Clock } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
-import { isJunk } from "./junk.ts";
 import type { CommitSlots } from "./slots.ts";
 
 export type CommitResult =
@@ -95,7 +94,7 @@ export function judge({ chain, knows }: CommitBase, bytes: Uint8Array, verifier:
   try {
     return chain.check(bytes, verifier, knows);
   } catch (error) {
-    if (error instanceof Violation && isJunk(chain, bytes, verifier)) {
+    if (error instanceof Violation && chain.isJunk(bytes, verifier)) {
       throw new Violation(
         "commit.squatted",
         `slot ${chain.n} holds bytes that no commit key of this ledger signed (${error.code}: ${error.message})`,

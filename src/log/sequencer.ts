@@ -139,7 +139,7 @@ export class Sequencer {
       () => undefined,
     );
     await this.#loop;
-    await this.#signing;
+    await this.#signedUp();
     done.abort();
     await late;
     this.#halt("closed");
@@ -362,7 +362,7 @@ export class Sequencer {
   async #commitAlone(exclusive: Exclusive): Promise<void> {
     this.#exclusives.shift();
     try {
-      await this.#signing;
+      await this.#signedUp();
       const { applied, clock, random } = this.#options;
       const batch = new Batch(applied);
       const submission = exclusive.make();
@@ -371,7 +371,7 @@ export class Sequencer {
       const refusal = await this.#commit(batch);
       if (refusal !== undefined) throw refusal;
       if (this.#stopped !== undefined) throw lost(this.#stopped);
-      await this.#signing;
+      await this.#signedUp();
       if (this.#signed.size !== index + admission.records.length) throw lost(this.#stopped ?? "signer.failed");
       exclusive.resolve({ index, signed: this.#signed });
     } catch (error) {
@@ -390,6 +390,11 @@ export class Sequencer {
         // Applied between the last look and the end.
         else if (this.#signed.size < this.#options.applied.size) this.#sign();
       });
+  }
+
+  /** Resolves when nothing is being signed: a signing that ends may have begun the next. */
+  async #signedUp(): Promise<void> {
+    while (this.#signing !== undefined) await this.#signing;
   }
 
   async #signAll(): Promise<void> {

@@ -66,7 +66,8 @@ function isBelow(a: Uint8Array, b: Uint8Array): boolean {
 /** Whether 32 bytes are the one encoding of their point, if they are a point. */
 function isCanonical(point: Uint8Array): boolean {
   const sign = (point[31] ?? 0) & 0x80;
-  const y = point.slice();
+  // A copy: the slice() of a Buffer would share its memory with what is checked.
+  const y = Uint8Array.from(point);
   y[31] = (y[31] ?? 0) & 0x7f;
   return isBelow(y, FIELD_BYTES) && (sign === 0 || !(equalBytes(y, ONE) || equalBytes(y, MINUS_ONE)));
 }

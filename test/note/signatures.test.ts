@@ -108,3 +108,15 @@ it("answers any input", () => {
     ),
   );
 });
+
+it("leaves what it checks as it is, also in a Buffer, whose slices share its memory", () => {
+  const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+  const message = Buffer.from("message");
+  const raw = publicKey.export({ format: "der", type: "spki" }).subarray(-32);
+  const signature = sign(null, message, privateKey);
+  // A point with its sign bit set is what masking would change.
+  for (const point of [raw, signature.subarray(0, 32)]) point[31] = (point[31] ?? 0) | 0x80;
+  const before = [Buffer.from(raw).toString("hex"), Buffer.from(signature).toString("hex")];
+  isStrictEd25519(raw, signature);
+  expect([raw.toString("hex"), signature.toString("hex")]).toEqual(before);
+});
