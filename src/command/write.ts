@@ -30,7 +30,7 @@ import { type LogIndex, parseRecordId, type RecordId, type TreeSize } from "../s
 import { formatHex } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import { parseTime, type Random } from "../std/ports.ts";
-import { type Admission, actorOf, type Existing, type Plan } from "./admission.ts";
+import { type Admission, type Existing, type Plan } from "./admission.ts";
 import { invalid } from "./body.ts";
 import type { Deps } from "./context.ts";
 import { checkLimits } from "./limits.ts";
@@ -346,11 +346,11 @@ function replay<T>(
     throw error;
   }
   if (made.drafts.length === 0) throw reused();
-  const actor = actorOf(caller);
-  const stored = made.drafts.map((_, k): Stored => {
+  const stored = made.drafts.map(({ actor, requestId }, k): Stored => {
     const entry = now.entry(first + k);
     const record = entry === undefined ? undefined : now.record(entry.record)?.record;
-    if (entry === undefined || record?.request_id !== spec.requestId || record.actor.principal !== actor.principal) {
+    // What a vote carries out is a record of the request that it approves, and of who made that.
+    if (entry === undefined || record?.request_id !== requestId || record.actor.principal !== actor.principal) {
       throw reused();
     }
     return { id: entry.record, kind: record.kind, body: record.body, links: record.links };

@@ -114,8 +114,7 @@ it("waits, collects votes, and is carried out by the last", async () => {
   expect(await world.deps.personal.get(signer.printedName)).toBe("ben the approver");
 });
 
-// The effect of a vote is a record of who asked, which repeats do not expect yet.
-it.fails("answers a repeat of the deciding vote as before", async () => {
+it("answers a repeat of the deciding vote as before", async () => {
   const w = await waiting("repeated");
   await vote(person("ada"), w);
   const last = await vote(person("ben"), w, { requestId: "again" });
