@@ -1,6 +1,6 @@
 /**
  * The HTTP port beside RPCs: the tiled log under `/log/` (C2SP tlog-tiles), health and metrics, and the bytes of artifacts on the
- * embedded store. What is missing is 404 and never cached; what is immutable is cached for long.
+ * embedded store, and the façade of artifacts. What is missing is 404 and never cached; what is immutable is cached for long.
  */
 import type { IncomingHttpHeaders, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
@@ -10,6 +10,7 @@ import { Fault } from "../std/faults.ts";
 import type { FileStore } from "../store/fs/file-store.ts";
 import type { UploadSigner } from "../store/fs/upload.ts";
 import type { ObjectStore } from "../store/object-store.ts";
+import { send, sendFault } from "./http-fault.ts";
 import type { Handler, Request, Response } from "./listen.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -35,6 +36,10 @@ export interface RouteParts {
         readonly now: () => number;
       }
     | undefined;
+  /** What lies below `/projects/`. */
+  artifacts(path: string, request: Request, response: Response): Promise<void>;
+  /** The proof file of a record, for the bearer of these headers; throws the Fault to answer. */
+  proof(headers: IncomingHttpHeaders, path: string, record: string): string;
   /** Everything that is not ours. */
   readonly next: Handler;
 }
@@ -42,66 +47,16 @@ export interface RouteParts {
 const IMMUTABLE = "max-age=604800, immutable";
 const TEXT = "text/plain; charset=utf-8";
 const BYTES = "application/octet-stream";
-const HTTP_STATUS: Readonly<Record<string, number>> = {
-  DIGEST_MISMATCH: 400,
-  LIMIT_EXCEEDED: 413,
-  NOT_FOUND: 404,
-  PERMISSION_DENIED: 403,
-  RATE_LIMITED: 429,
-  STORE_UNAVAILABLE: 503,
-  TOKEN_INVALID: 401,
-};
-
-function send(
-  response: Response,
-  status: number,
-  type: string,
-  body: string | Uint8Array,
-  headers: Readonly<Record<string, string>> = {},
-): void {
-  const bytes = typeof body === "string" ? Buffer.from(body) : body;
-  (response as ServerResponse).writeHead(status, {
-    "cache-control": "no-store",
-    "content-length": String(bytes.length),
-    "content-type": type,
-    "x-content-type-options": "nosniff",
-    ...headers,
-  });
-  (response as { end(chunk: Uint8Array): void }).end(bytes);
-}
-
 /** Reads and drops a body, so that the connection can serve the next request. */
 const discard = (request: Request): void => void (request as Readable).resume();
-
-function fail(response: Response, error: unknown): void {
-  if (response.headersSent) {
-    (response as { destroy(): void }).destroy();
-    return;
-  }
-  if (error instanceof Fault) {
-    const headers = error.reason === "TOKEN_INVALID" ? { "www-authenticate": 'Bearer realm="datapilot"' } : undefined;
-    send(
-      response,
-      HTTP_STATUS[error.reason] ?? 400,
-      "application/json",
-      JSON.stringify({ message: error.message, reason: error.reason }),
-      headers,
-    );
-  } else
-    send(
-      response,
-      500,
-      "application/json",
-      JSON.stringify({
-        message: "An internal error; the server's log names it by the time of this answer.",
-        reason: "INTERNAL",
-      }),
-    );
-}
 
 export function createRoutes(parts: RouteParts): Handler {
   return (request, response) => {
     const path = (request.url ?? "").split("?", 1)[0] ?? "";
+    if (path.startsWith("/projects/")) {
+      void parts.artifacts(path, request, response).catch((error: unknown) => sendFault(response, error));
+      return;
+    }
     const route = path.startsWith("/log/")
       ? serveLog
       : path.startsWith("/blob/")
@@ -113,7 +68,7 @@ export function createRoutes(parts: RouteParts): Handler {
       parts.next(request, response);
       return;
     }
-    void route(parts, path, request, response).catch((error: unknown) => fail(response, error));
+    void route(parts, path, request, response).catch((error: unknown) => sendFault(response, error));
   };
 }
 
@@ -135,6 +90,11 @@ async function serveLog(parts: RouteParts, path: string, request: Request, respo
     const note = parts.log.published();
     if (note === null) send(response, 404, TEXT, "no checkpoint is published yet\n", open);
     else send(response, 200, TEXT, note, { ...open, "cache-control": "max-age=1" });
+    return;
+  }
+  if (name.startsWith("proof/")) {
+    const proof = parts.proof(request.headers, path, name.slice("proof/".length));
+    send(response, 200, TEXT, proof, open);
     return;
   }
   const tile = parseTilePath(name);

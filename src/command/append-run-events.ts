@@ -35,7 +35,7 @@ function params(body: JsonObject): readonly { readonly key: string; readonly val
 }
 
 /** What a batch says, whenever it was delivered. */
-const content = ({ late: _, ...said }: JsonObject): string => canonicalize(said);
+const content = (body: JsonObject): string => canonicalize({ ...body, late: true });
 
 /** Parameters that the run has so far, from its plan and its batches. */
 function knownParams(a: Admission, run: RecordId, batches: number): Map<string, string> {

@@ -3,14 +3,16 @@
  * taken, then what is in flight ends, then what was counted is recorded, then the log is sealed and closed.
  */
 
+import type { IncomingHttpHeaders } from "node:http";
 import { createContextValues } from "@connectrpc/connect";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { serveArtifacts } from "../api/artifact-routes.ts";
 import { listenGrpc } from "../api/grpc.ts";
 import { callerOf, type Edge } from "../api/guard.ts";
 import { listen, type Tls } from "../api/listen.ts";
 import { createMetrics } from "../api/metrics.ts";
 import { PEER } from "../api/peer.ts";
 import { createRoutes } from "../api/routes.ts";
+import { createRpcHandler } from "../api/rpc.ts";
 import { createServices, reflectionDescriptors } from "../api/services.ts";
 import type { BlobUrls, Deps } from "../command/context.ts";
 import { Denials } from "../command/denials.ts";
@@ -19,6 +21,7 @@ import { createPersonalStore } from "../command/personal.ts";
 import { authorise } from "../identity/authorise.ts";
 import { ledgerOf } from "../identity/ledger.ts";
 import type { Logger } from "../log/ports.ts";
+import { proofFileOf } from "../query/ledger.ts";
 import { createUploadSigner } from "../store/fs/upload.ts";
 import { type Home, readUploadSecret, systemClock, systemRandom } from "./home.ts";
 import { openLedger } from "./ledger.ts";
@@ -73,16 +76,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const metrics = createMetrics(() => log.health());
   const edge: Edge = { deps, metrics, publicLog };
   const services = createServices(edge);
-  const rpc = connectNodeAdapter({
-    contextValues: (request) => createContextValues().set(PEER, request.socket.remoteAddress),
-    maxTimeoutMs: MAX_TIMEOUT_MS,
-    readMaxBytes: MAX_MESSAGE_BYTES,
-    routes: (router) => {
-      for (const { service, implementation } of services) router.service(service, implementation);
-    },
-  });
+  const rpc = createRpcHandler({ maxTimeoutMs: MAX_TIMEOUT_MS, metrics, readMaxBytes: MAX_MESSAGE_BYTES, services });
+  const bearerOf = (headers: IncomingHttpHeaders, path: string) =>
+    callerOf(edge, path, { get: (name) => headers[name]?.toString() ?? null }, undefined);
   let serving = true;
   const routes = createRoutes({
+    artifacts: (path, request, response) => serveArtifacts(edge, path, request, response),
     embedded: {
       files: store,
       now: () => systemClock.now(),
@@ -91,12 +90,13 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     },
     log: { published: () => log.published(), tile: (path) => log.tiles.readTile(path) },
     mayReadLog(headers, path) {
-      const caller = callerOf(edge, path, { get: (name) => headers[name]?.toString() ?? null }, undefined);
+      const caller = bearerOf(headers, path);
       using reader = log.index.reader();
       authorise(reader, caller, ledgerOf(reader), "log.read", systemClock.now());
     },
     metrics,
     next: rpc,
+    proof: (headers, path, record) => proofFileOf(deps, publicLog ? undefined : bearerOf(headers, path), record),
     publicLog,
     ready: () => serving && log.health().writing,
     store,

@@ -29,9 +29,10 @@ import { findProject } from "../identity/ledger.ts";
 import type { IndexReader } from "../index/index.ts";
 import type { Log } from "../log/log.ts";
 import { consistencyProof } from "../merkle/proofs.ts";
+import { formatProofFile } from "../note/proof-file.ts";
 import { assertDefined } from "../std/assert.ts";
 import { parseEitherId, type RecordId, type TreeSize } from "../std/brand.ts";
-import { formatHex } from "../std/bytes.ts";
+import { formatHex, utf8 } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import type { Clock } from "../std/ports.ts";
 import { readerAsOf } from "./as-of.ts";
@@ -82,6 +83,17 @@ export function getReceipt({ clock, log }: Parts, caller: Caller, request: GetRe
   return toReceipt(id, log.receipt(index, request.treeSize === 0 ? undefined : (request.treeSize as TreeSize)), {
     existing: true,
   });
+}
+
+/** The proof file (C2SP tlog-proof) of a record in the newest signed tree, for nobody in particular where the log is public. */
+export function proofFileOf(parts: Pick<Parts, "clock" | "log">, caller: Caller | undefined, record: string): string {
+  const id = idOf(record);
+  using reader = parts.log.index.reader();
+  const index = reader.indexOf(id);
+  if (index === undefined) throw notFound(record);
+  if (caller !== undefined) checkVisible(reader, caller, id, parts.clock.now(), record);
+  const { checkpoint, entry, proof } = parts.log.receipt(index);
+  return formatProofFile({ checkpoint, extra: utf8(entry), hashes: proof, index });
 }
 
 export function getConsistencyProof(

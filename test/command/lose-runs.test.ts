@@ -8,7 +8,6 @@ import { heartbeat } from "../../src/command/heartbeat.ts";
 import { SilentRuns } from "../../src/command/lose-runs.ts";
 import { getRun } from "../../src/query/run.ts";
 import { assertDefined } from "../../src/std/assert.ts";
-import type { RecordId } from "../../src/std/brand.ts";
 import { Lab, type Run } from "./lab.ts";
 import { createWorld, newProject, refused, type World } from "./world.ts";
 
@@ -47,7 +46,7 @@ afterEach(async () => {
 
 const statusOf = (run: Run): string => {
   using reader = world.deps.log.index.reader();
-  return reader.get("run", run.id as RecordId)?.value.status ?? "";
+  return reader.get("run", run.id)?.value.status ?? "";
 };
 const summaryOf = (run: Run) =>
   getRun(world.deps, lab.caller, create(GetRequestSchema, { name: run.id, project: "fraud" })).summary;
