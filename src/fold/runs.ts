@@ -1,4 +1,4 @@
-/** Runs: a plan, its start, what it reports, its end; and how many of its children run. */
+/** Runs: a plan, its start, what it reports, its end; how many of its children run, and how many runs of its project. */
 import type { RecordId } from "../std/brand.ts";
 import type { Folding } from "./folding.ts";
 import { keys, type RunRow, type RunState } from "./view.ts";
@@ -20,7 +20,7 @@ export function foldRunStart(folding: Folding): void {
   const run = folding.link("run");
   if (run === undefined) return;
   const row = folding.get("run", run);
-  if (row?.status !== "running") countChild(folding, run, 1);
+  if (row?.status !== "running") countActive(folding, run, 1);
   setRun(folding, run, { start: folding.id, status: "running" });
   const token = folding.record.body["token"] as { readonly sha256?: string; readonly expires_at?: string } | undefined;
   const { principal } = folding.record.actor;
@@ -55,15 +55,17 @@ export function foldRunFinish(folding: Folding): void {
   const run = folding.link("run");
   const status = ENDS[folding.text("status")];
   if (run === undefined || status === undefined) return;
-  if (folding.get("run", run)?.status === "running") countChild(folding, run, -1);
+  if (folding.get("run", run)?.status === "running") countActive(folding, run, -1);
   setRun(folding, run, { finish: folding.id, status });
 }
 
-function countChild(folding: Folding, run: RecordId, by: 1 | -1): void {
-  const parent = folding.get("entity", run)?.parent;
-  if (parent === undefined) return;
-  const n = (folding.get("children-active", parent)?.n ?? 0) + by;
-  folding.put("children-active", parent, { n });
+function countActive(folding: Folding, run: RecordId, by: 1 | -1): void {
+  const entity = folding.get("entity", run);
+  for (const owner of [entity?.parent, entity?.project]) {
+    if (owner === undefined) continue;
+    const n = (folding.get("children-active", owner)?.n ?? 0) + by;
+    folding.put("children-active", owner, { n });
+  }
 }
 
 /** Key of a run's batch by its sequence number, which counts from 0. */

@@ -109,6 +109,7 @@ export interface Rows {
   readonly gate: GateRow;
   readonly run: RunRow;
   readonly approval: ApprovalRow;
+  /** How many runs are running: below a run, or in a project. */
   readonly "children-active": { readonly n: number };
   readonly ledger: { readonly record: RecordId; readonly seal?: RecordId };
 }

@@ -124,6 +124,22 @@ it("moves aliases and keeps what they named", async () => {
   expect(list("history = true")).toEqual([first.resource?.record, second.resource?.record]);
 });
 
+it("sees a run that starts while a project is being archived", async () => {
+  await newProject(world, "busy");
+  const other = new Lab(world, await world.member("busy", "contributor"), "busy");
+  // Both are admitted before either is committed.
+  const starting = other.running();
+  const [started, archived] = await Promise.allSettled([
+    starting,
+    move(world.admin, "projects/busy", "archived", { project: "busy" }),
+  ]);
+  expect([started.status, archived.status].toSorted()).toEqual(["fulfilled", "rejected"]);
+  const { reason } = (started.status === "rejected" ? started : archived) as PromiseRejectedResult;
+  expect((reason as { reason: string }).reason).toBe(
+    started.status === "rejected" ? "PROJECT_ARCHIVED" : "RUNS_ACTIVE",
+  );
+});
+
 it("archives a project without runs, and keeps an administrator", async () => {
   await newProject(world, "old");
   const other = new Lab(world, await world.member("old", "contributor"), "old");
