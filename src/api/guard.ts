@@ -135,57 +135,78 @@ type Begin = (context: HandlerContext) => Caller;
 
 function unary(edge: Edge, rpc: string, run: AnyMethod, begin: Begin) {
   return async (request: unknown, context: HandlerContext): Promise<unknown> => {
-    const began = edge.deps.clock.monotonic();
-    let caller: Caller | undefined;
+    const call = new Call(edge, rpc, request);
     try {
-      caller = begin(context);
-      const response = await run(caller, request, context);
-      ended(edge, rpc, caller, began, undefined, response);
+      call.caller = begin(context);
+      const response = await run(call.caller, request, context);
+      call.succeeded(response);
       return response;
     } catch (error) {
-      throw ended(edge, rpc, caller, began, error, undefined);
+      throw call.failed(error);
     }
   };
 }
 
 function streaming(edge: Edge, rpc: string, run: AnyMethod, begin: Begin) {
   return async function* (request: unknown, context: HandlerContext): AsyncGenerator {
-    const began = edge.deps.clock.monotonic();
-    let caller: Caller | undefined;
+    const call = new Call(edge, rpc, request);
     try {
-      caller = begin(context);
-      yield* run(caller, request, context) as AsyncIterable<unknown>;
-      ended(edge, rpc, caller, began, undefined, undefined);
+      call.caller = begin(context);
+      yield* run(call.caller, request, context) as AsyncIterable<unknown>;
+      call.succeeded(undefined);
     } catch (error) {
-      throw ended(edge, rpc, caller, began, error, undefined);
+      throw call.failed(error);
     }
   };
 }
 
-/** Counts and logs the end of a call; gives the error that the caller sees. */
-function ended(
-  edge: Edge,
-  rpc: string,
-  caller: Caller | undefined,
-  began: number,
-  error: unknown,
-  response: unknown,
-): ConnectError {
-  const ms = edge.deps.clock.monotonic() - began;
-  const shown = error === undefined ? undefined : toConnectError(error);
-  const code = shown === undefined ? "ok" : (Code[shown.code] ?? "unknown").toLowerCase();
-  edge.metrics.called(rpc, code, ms / 1000);
-  const receipt = (response as { receipt?: { logIndex?: number } } | undefined)?.receipt;
-  const line = {
-    code,
-    ms: Math.round(ms * 1000) / 1000,
-    principal: caller?.name,
-    rpc,
-    ...(receipt?.logIndex === undefined ? {} : { log_index: receipt.logIndex }),
-    ...(error instanceof Fault ? { project: error.metadata["project"], reason: error.reason } : {}),
-  };
-  const internal = shown !== undefined && (shown.code === Code.Internal || shown.code === Code.Unknown);
-  if (internal) edge.deps.logger.error({ ...line, error }, "call failed");
-  else edge.deps.logger.debug(line, "call");
-  return shown ?? new ConnectError("", Code.Unknown);
+const MAX_LOGGED = 128;
+const logged = (value: unknown): string | undefined =>
+  typeof value === "string" && value !== "" ? value.slice(0, MAX_LOGGED) : undefined;
+
+/** One call as operators see it: a metric, and a line with who asked for what, where, and where it is in the log. */
+class Call {
+  caller: Caller | undefined;
+  readonly #edge: Edge;
+  readonly #rpc: string;
+  readonly #request: { readonly project?: unknown; readonly requestId?: unknown };
+  readonly #began: number;
+
+  constructor(edge: Edge, rpc: string, request: unknown) {
+    this.#edge = edge;
+    this.#rpc = rpc;
+    this.#request = request as { readonly project?: unknown; readonly requestId?: unknown };
+    this.#began = edge.deps.clock.monotonic();
+  }
+
+  succeeded(response: unknown): void {
+    const receipt = (response as { receipt?: { logIndex?: number } } | undefined)?.receipt;
+    this.#edge.deps.logger.debug({ ...this.#line("ok"), log_index: receipt?.logIndex }, "call");
+  }
+
+  /** The error that the caller sees; what is internal goes to the log only. */
+  failed(error: unknown): ConnectError {
+    const shown = toConnectError(error);
+    const line = {
+      ...this.#line((Code[shown.code] ?? "unknown").toLowerCase()),
+      reason: error instanceof Fault ? error.reason : undefined,
+    };
+    const isInternal = shown.code === Code.Internal || shown.code === Code.Unknown;
+    if (isInternal) this.#edge.deps.logger.error({ ...line, error }, "call failed");
+    else this.#edge.deps.logger.info(line, "call refused");
+    return shown;
+  }
+
+  #line(code: string) {
+    const ms = this.#edge.deps.clock.monotonic() - this.#began;
+    this.#edge.metrics.called(this.#rpc, code, ms / 1000);
+    return {
+      code,
+      ms: Math.round(ms * 1000) / 1000,
+      principal: this.caller?.name,
+      project: logged(this.#request.project),
+      request_id: logged(this.#request.requestId),
+      rpc: this.#rpc,
+    };
+  }
 }

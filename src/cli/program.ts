@@ -101,7 +101,7 @@ export function referenceOf(program: Command): string {
         .map((o) => `| \`${o.flags}\` | ${o.description.replaceAll("|", "\\|")} |`);
       const example = EXAMPLES.get(command);
       sections.push(
-        `### \`${name} ${command.usage().replace("[options] ", "").replace("[options]", "")}\``.replace(" `", "`"),
+        `### \`${`${name} ${command.usage().replace(/^\[options\] ?/, "")}`.trim()}\``,
         "",
         `${command.description()}.`,
         "",

@@ -5,7 +5,7 @@
 import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { globSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join, relative, resolve } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Command } from "commander";
@@ -29,7 +29,12 @@ import {
   RunSchema,
   RunStatus,
 } from "../../gen/ts/animus/datapilot/record/v1/execution_pb.ts";
-import { ListResponseSchema, type Receipt, type Resource } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
+import {
+  ListResponseSchema,
+  type Receipt,
+  type Resource,
+  type WriteResponse,
+} from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import {
   CompareRunsResponseSchema,
   GetRunResponseSchema,
@@ -39,7 +44,7 @@ import {
 } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import { formatProofFile } from "../note/proof-file.ts";
 import { parseHex, utf8 } from "../std/bytes.ts";
-import type { Connection } from "./client.ts";
+import { type Connection, exitOf } from "./client.ts";
 import { AS_OF, type Context, declare, UsageError } from "./command.ts";
 import { EXIT, Exit, type Io, paint, table } from "./io.ts";
 import { ciOf, codeOf, hostOf, lockfilesOf, observedOf, refOf } from "./observe.ts";
@@ -267,12 +272,15 @@ function leaveReceipt(folder: string, name: string, receipt: Receipt | undefined
   return file;
 }
 
+/** An upload fails with what `fetch` throws, a call with its code. */
 const isUnreachable = (error: unknown): boolean =>
-  error instanceof ConnectError && (error.code === Code.Unavailable || error.code === Code.DeadlineExceeded);
+  error instanceof ConnectError
+    ? error.code === Code.Unavailable || error.code === Code.DeadlineExceeded
+    : error instanceof TypeError && error.message === "fetch failed";
 
 /** Tries again while the server cannot be reached, until the time for draining is over. */
-async function drained<T>(io: Io, drainS: number, work: () => Promise<T>): Promise<T> {
-  const until = performance.now() + drainS * 1000;
+async function drained<T>(io: Io, drainMs: number, work: () => Promise<T>): Promise<T> {
+  const until = performance.now() + drainMs;
   for (let wait = 250; ; wait = Math.min(wait * 2, 5000)) {
     try {
       return await work();
@@ -281,6 +289,24 @@ async function drained<T>(io: Io, drainS: number, work: () => Promise<T>): Promi
       await new Promise((r) => setTimeout(r, wait));
     }
   }
+}
+
+const DRAIN_MS = 15 * 60_000;
+const UNITS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000 };
+
+/** `15m`, `30s`, `1h`; a bare number is minutes. */
+function drainOf(text: string | undefined): number {
+  if (text === undefined) return DRAIN_MS;
+  const [, n, unit = "m"] = /^(\d{1,4})([smh])?$/.exec(text) ?? [];
+  if (n === undefined)
+    throw new UsageError(`--drain takes a time such as 15m, 30s or 1h, not ${JSON.stringify(text)}.`);
+  return Number(n) * (UNITS[unit] ?? 0);
+}
+
+/** Below the working folder by its path there, elsewhere by its name: a run's files have relative paths. */
+function pathInRun(file: string): string {
+  const path = relative(process.cwd(), resolve(file)).replaceAll("\\", "/");
+  return path.startsWith("..") ? basename(file) : path;
 }
 
 async function wrap(c: Context): Promise<void> {
@@ -292,6 +318,7 @@ async function wrap(c: Context): Promise<void> {
     );
   const connection = c.connect();
   const { project } = connection;
+  const drainMs = drainOf(c.text("drain"));
   const folder = c.text("receipts") ?? ".datapilot";
   const requestId = c.text("requestId") ?? `run-${randomBytes(8).toString("hex")}`;
   const plan = await planOf(c, connection, command);
@@ -340,7 +367,9 @@ async function wrap(c: Context): Promise<void> {
   const logFile = join(folder, "output.log");
   writeFileSync(logFile, ended.log);
   const files = [
-    ...(await Promise.all(outputs.map(async (f): Promise<LocalFile> => ({ ...(await single(io, f)), path: f })))),
+    ...(await Promise.all(
+      outputs.map(async (f): Promise<LocalFile> => ({ ...(await single(io, f)), path: pathInRun(f) })),
+    )),
     { ...(await single(io, logFile)), path: "output.log" },
   ];
   const batch = create(RunBatchSchema, {
@@ -365,60 +394,51 @@ async function wrap(c: Context): Promise<void> {
       metricsFile === undefined || !outputsExist(metricsFile) ? [] : metricsOf(metricsFile, inputsByRole(started.run)),
     seq: 0,
   });
-  const drainS =
-    Number(c.text("drain")?.replace(/m$/, "") ?? "15") * (c.text("drain")?.endsWith("s") === true ? 1 : 60);
-  try {
-    const finished = await drained(io, drainS, async () => {
-      await upload(io, reporter, files);
-      await reporter.run.batchAppendRunEvents({ batches: [batch], project, requestId: `${requestId}.0`, run });
-      return reporter.run.finishRun({ finish, project, requestId: `${requestId}.finish`, run });
-    });
-    leaveReceipt(folder, "finish", finished.receipt);
-    const model = c.text("model");
-    const registered =
-      model === undefined || status !== RunStatus.SUCCEEDED
-        ? undefined
-        : await connection.model.createModelVersion({
-            model,
-            producedBy: [run],
-            project,
-            requestId: `${requestId}.model`,
-            version: create(ModelVersionSchema, {
-              files: files
-                .filter((f) => f.path !== "output.log" && f.path !== metricsFile)
-                .map((f) => create(ContentFileSchema, { digest: f.digest, path: f.path, sizeBytes: f.sizeBytes })),
-            }),
-          });
-    leaveReceipt(folder, "model", registered?.receipt);
-    const summary = {
-      model: registered?.resource?.record ?? null,
-      receipts: folder,
-      run,
-      status: status === RunStatus.SUCCEEDED ? "succeeded" : status === RunStatus.FAILED ? "failed" : "canceled",
-    };
-    writeFileSync(join(folder, "datapilot-receipt.json"), `${JSON.stringify(summary, null, 2)}\n`);
-    c.print(
-      summary,
-      () =>
-        `${finished.resource === undefined ? "" : `finished ${resourceLine(io, finished.resource)}`}${registered?.resource === undefined ? "" : `registered ${resourceLine(io, registered.resource)}`}receipts in ${folder}\n`,
-    );
-  } catch (error) {
-    if (!isUnreachable(error)) throw error;
-    const file = spool(c.text("spoolDir") ?? io.env["DATAPILOT_SPOOL_DIR"] ?? join(folder, "spool"), {
-      batches: [batch],
-      files,
-      finish,
-      project,
-      requestId,
-      run,
-      token: started.runToken,
-    });
+  const deliver = async (): Promise<WriteResponse> => {
+    await upload(io, reporter, files);
+    await reporter.run.batchAppendRunEvents({ batches: [batch], project, requestId: `${requestId}.0`, run });
+    return reporter.run.finishRun({ finish, project, requestId: `${requestId}.finish`, run });
+  };
+  const finished = await drained(io, drainMs, deliver).catch((error: unknown) => {
+    const spooled = { batches: [batch], files, finish, project, requestId, run, token: started.runToken };
+    const file = spool(c.text("spoolDir") ?? io.env["DATAPILOT_SPOOL_DIR"] ?? join(folder, "spool"), spooled);
+    const why = isUnreachable(error) ? "the control plane cannot be reached" : exitOf(error).message;
     throw new Exit(
       EXIT.notRecorded,
       "NOT_RECORDED",
-      `The command ended with ${ended.code ?? ended.signal ?? ""}, but the control plane cannot be reached, so it is not recorded. What it reported is kept in ${file}; deliver it with: datapilot spool push ${file}`,
+      `The command ended with ${ended.code ?? ended.signal ?? ""}, but it is not recorded: ${why}. What it reported is kept in ${file}; deliver it with: datapilot spool push ${file}`,
     );
-  }
+  });
+  leaveReceipt(folder, "finish", finished.receipt);
+  const model = status === RunStatus.SUCCEEDED ? c.text("model") : undefined;
+  const made = files.filter((f) => f.path !== "output.log" && f.path !== metricsFile);
+  const registered =
+    model === undefined
+      ? undefined
+      : await connection.model.createModelVersion({
+          model,
+          producedBy: [run],
+          project,
+          requestId: `${requestId}.model`,
+          version: create(ModelVersionSchema, {
+            files: made.map((f) =>
+              create(ContentFileSchema, { digest: f.digest, path: f.path, sizeBytes: f.sizeBytes }),
+            ),
+          }),
+        });
+  leaveReceipt(folder, "model", registered?.receipt);
+  const summary = {
+    model: registered?.resource?.record ?? null,
+    receipts: folder,
+    run,
+    status: status === RunStatus.SUCCEEDED ? "succeeded" : status === RunStatus.FAILED ? "failed" : "canceled",
+  };
+  writeFileSync(join(folder, "datapilot-receipt.json"), `${JSON.stringify(summary, null, 2)}\n`);
+  c.print(
+    summary,
+    () =>
+      `${finished.resource === undefined ? "" : `finished ${resourceLine(io, finished.resource)}`}${registered?.resource === undefined ? "" : `registered ${resourceLine(io, registered.resource)}`}receipts in ${folder}\n`,
+  );
   if (ended.code !== 0) throw new Exit(ended.code ?? 128, "", "");
 }
 

@@ -1,7 +1,7 @@
 /** What a run reported while the control plane could not be reached: kept in order, hash-chained, and delivered later. */
 import { createHash } from "node:crypto";
 import { appendFileSync, mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { create, fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import type { Command } from "commander";
 import {
@@ -34,7 +34,7 @@ export function spool(folder: string, s: Spooled): string {
   const file = join(folder, `${s.run.slice(7, 23)}.spool`);
   const items: JsonValue[] = [
     {
-      files: s.files.map((f) => ({ digest: f.digest, file: f.file, path: f.path, sizeBytes: f.sizeBytes })),
+      files: s.files.map((f) => ({ digest: f.digest, file: resolve(f.file), path: f.path, sizeBytes: f.sizeBytes })),
       project: s.project,
       requestId: s.requestId,
       run: s.run,
