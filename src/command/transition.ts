@@ -12,7 +12,7 @@ import type { WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb
 import { type TransitionRequest, TransitionRequestSchema } from "../../gen/ts/animus/datapilot/v1/status_pb.ts";
 import type { ViewReader } from "../fold/view.ts";
 import { notFound } from "../identity/authorise.ts";
-import { findProject, LEDGER_PROJECT, projectName } from "../identity/ledger.ts";
+import { findProject, LEDGER_PROJECT, ledgerOf, projectName } from "../identity/ledger.ts";
 import type { Permission } from "../identity/roles.ts";
 import type { IndexReader } from "../index/index.ts";
 import { findPrincipal, projectOf, resolveRef } from "../query/resolve.ts";
@@ -20,7 +20,7 @@ import type { JsonObject } from "../record/json.ts";
 import type { RecordId } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
 import { actionOf } from "./action.ts";
-import { checkAdmins } from "./administrators.ts";
+import { checkAdmins, checkGroupKept } from "./administrators.ts";
 import { type Admission, created, draft, link, type Plan, require, resolveOptional } from "./admission.ts";
 import { bodyOf, invalid } from "./body.ts";
 import type { Caller, Deps } from "./context.ts";
@@ -214,6 +214,7 @@ function checkGuards({ a, body, from, machine, others, request, subject }: Move)
       return;
     case "role.binding":
       if (body["role"] === "project-admin") checkAdmins(a.reader, a.project, { binding: subject });
+      if (a.project === ledgerOf(a.reader)) checkGroupKept(a.reader, a.project, subject);
       return;
     default:
   }

@@ -77,6 +77,10 @@ const model = {
   tier: "medium",
 };
 
+/** Until a group has a second person nobody could approve, and the only administrator would be locked out. */
+const hasSecond = (group: string): string => `"${group}" in input.persons && input.persons["${group}"] >= 2`;
+const persons = { "data-stewards": 2, governance: 2 };
+
 const RUN_START: BaselinePolicy = {
   description: "What a run may use, and what work needs that may be released.",
   name: "baseline-run-start",
@@ -306,7 +310,7 @@ const POLICY: BaselinePolicy = {
   rules: [
     approval(
       "stewards",
-      'input.request.to != "shadow" && input.policy.target == "quality.gate"',
+      `input.request.to != "shadow" && input.policy.target == "quality.gate" && ${hasSecond("data-stewards")}`,
       1,
       "data-stewards",
       "APPROVED",
@@ -314,7 +318,7 @@ const POLICY: BaselinePolicy = {
     ),
     approval(
       "governance",
-      'input.request.to != "shadow" && input.policy.target != "quality.gate"',
+      `input.request.to != "shadow" && input.policy.target != "quality.gate" && ${hasSecond("governance")}`,
       1,
       "governance",
       "APPROVED",
@@ -323,8 +327,16 @@ const POLICY: BaselinePolicy = {
   ],
   target: "policy.activate",
   tests: [
-    { approval: true, input: { policy: { target: "run.start" }, request: { to: "active" } }, outcome: "ALLOW" },
-    { input: { policy: { target: "run.start" }, request: { to: "shadow" } }, outcome: "ALLOW" },
+    {
+      approval: true,
+      input: { persons, policy: { target: "run.start" }, request: { to: "active" } },
+      outcome: "ALLOW",
+    },
+    { input: { persons, policy: { target: "run.start" }, request: { to: "shadow" } }, outcome: "ALLOW" },
+    {
+      input: { persons: { governance: 1 }, policy: { target: "run.start" }, request: { to: "active" } },
+      outcome: "ALLOW",
+    },
   ],
 };
 
@@ -334,7 +346,7 @@ const BINDING: BaselinePolicy = {
   rules: [
     approval(
       "governance",
-      '!(input.request.role in ["viewer", "consumer", "contributor", "ci"])',
+      `!(input.request.role in ["viewer", "consumer", "contributor", "ci"]) && ${hasSecond("governance")}`,
       1,
       "governance",
       "APPROVED",
@@ -343,8 +355,9 @@ const BINDING: BaselinePolicy = {
   ],
   target: "role.binding.grant",
   tests: [
-    { approval: true, input: { request: { role: "project-admin" } }, outcome: "ALLOW" },
-    { input: { request: { role: "viewer" } }, outcome: "ALLOW" },
+    { approval: true, input: { persons, request: { role: "project-admin" } }, outcome: "ALLOW" },
+    { input: { persons, request: { role: "viewer" } }, outcome: "ALLOW" },
+    { input: { persons: { governance: 1 }, request: { role: "project-admin" } }, outcome: "ALLOW" },
   ],
 };
 
@@ -364,9 +377,6 @@ const LEDGER: BaselinePolicy = {
   target: "ledger.change",
   tests: [{ approval: true, input: {}, outcome: "ALLOW" }],
 };
-
-/** Groups that the pack asks for approval; who begins a ledger that is not solo names their members. */
-export const BASELINE_GROUPS = ["data-stewards", "governance", "model-risk", "model-validation", "platform"] as const;
 
 /** Bodies of the pack's policy records. */
 export function baseline({ solo }: BaselineOptions): JsonObject[] {

@@ -107,7 +107,7 @@ export function actionDigest({ target, subjects, action, policies }: ActionParts
 }
 
 /** Parts of the input that move without any fact having moved. */
-const NOT_EVIDENCE = new Set(["actor", "approvals", "now", "tree_size"]);
+const NOT_EVIDENCE = new Set(["actor", "approvals", "now", "persons", "tree_size"]);
 
 /**
  * What a vote rests on: the input without `now`, `tree_size`, `actor` and `approvals`, and without what follows from them: the

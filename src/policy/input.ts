@@ -78,6 +78,7 @@ export function deriveInput(question: InputQuestion, reader: ViewReader): Derive
     actor: actorInput(question.actor),
     approvals: approvals.toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1)),
     now: question.now,
+    persons: GROUPS_MATTER.has(question.target) ? personsInput(reading, question.actor.principal) : {},
     preview: question.preview,
     project: projectInput(reading, record?.project ?? question.subject),
     request: requestInput(question.request),
@@ -115,6 +116,17 @@ function judged(reading: Reading, question: InputQuestion, record: LedgerRecord 
     default:
       return nothing;
   }
+}
+
+/** Targets that decide who decides: until there is a second person, nobody could approve. */
+const GROUPS_MATTER: ReadonlySet<Target> = new Set<Target>(["policy.activate", "role.binding.grant"]);
+
+function personsInput(reading: Reading, asks: RecordId | null): JsonObject {
+  const ledger = ledgerOf(reading.reader);
+  if (ledger === undefined) return {};
+  // The genesis record says which project is the ledger's.
+  reading.record(ledger);
+  return reading.persons(ledger, asks);
 }
 
 const actorInput = (actor: ActorPart): JsonObject => ({

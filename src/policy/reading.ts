@@ -154,6 +154,23 @@ export class Reading {
       }
     return [...names].toSorted();
   }
+
+  /**
+   * For each group that the ledger names, how many persons there are: its members, the ledger's administrators, and who asks. Notes
+   * the bindings that say so. Whether a binding is over, or a person disabled, does not count: that would let rules lapse.
+   */
+  persons(ledger: RecordId, asks: RecordId | null): JsonObject {
+    const bindings = this.reader.get("bindings", ledger)?.value.bindings ?? [];
+    const always = new Set(asks === null ? [] : [asks]);
+    const groups = new Map<string, RecordId[]>();
+    for (const { group, id, principal, role } of bindings) {
+      const members = principal === undefined ? (group?.members ?? []) : [principal];
+      if (role === "project-admin") for (const member of members) always.add(member);
+      if (group !== undefined) groups.set(group.name, [...(groups.get(group.name) ?? []), ...members]);
+      if (role === "project-admin" || group !== undefined) this.record(id);
+    }
+    return Object.fromEntries([...groups].map(([name, members]) => [name, new Set([...always, ...members]).size]));
+  }
 }
 
 function trace(from: ReadonlyMap<RecordId, RecordId | undefined>, end: RecordId): RecordId[] {

@@ -40,6 +40,7 @@ const sound = (request: JsonObject): JsonObject => ({
   data: [version],
   lock: pinned,
   model,
+  persons: { "data-stewards": 2, governance: 2 },
   policy: { target: "run.start" },
   preview: false,
   request: { alias: null, from: null, role: null, to: null, ...request },

@@ -39,6 +39,7 @@ describe("shape", () => {
       "lock",
       "model",
       "now",
+      "persons",
       "policy",
       "preview",
       "project",
