@@ -37,16 +37,6 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return true;
 }
 
-/** Lexicographic order of bytes. */
-export function compareBytes(a: Uint8Array, b: Uint8Array): number {
-  const n = Math.min(a.length, b.length);
-  for (let i = 0; i < n; i++) {
-    const d = (a[i] ?? 0) - (b[i] ?? 0);
-    if (d !== 0) return d;
-  }
-  return a.length - b.length;
-}
-
 const HEX_OF = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, "0"));
 
 export function formatHex(bytes: Uint8Array): string {

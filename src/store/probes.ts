@@ -14,7 +14,6 @@ import type { ObjectStore, PutOutcome } from "./object-store.ts";
 
 /** Counts at start; a takeover, and every ten minutes, take eight of each. */
 export const START_PROBES = { doubleCreates: 64, createRaces: 64, swapRaces: 32 } as const;
-export const RUNNING_PROBES = { doubleCreates: 8, createRaces: 8, swapRaces: 8 } as const;
 
 const IN_FLIGHT = 16;
 

@@ -42,7 +42,6 @@ export function listKey(project: number, kind: number, chunk: number): Buffer {
 
 const DIGEST_PREFIX_BYTES = 12;
 
-export const digestKey = (digest: Uint8Array): Buffer => Buffer.from(digest.subarray(0, DIGEST_PREFIX_BYTES));
 export const hexDigestKey = (hex: string): Buffer => Buffer.from(hex.slice(0, 2 * DIGEST_PREFIX_BYTES), "hex");
 
 const VIEW_NUMBER = new Map<View, number>(VIEWS.map((view, i) => [view, i]));

@@ -29,7 +29,6 @@ const CACHED_IDS = 65_536;
 const CACHED_RECORDS = 2_048;
 /** Kind of an entry whose record is not here. */
 const ABSENT = "";
-export const FLAG_PRESENT = 1;
 
 const EMPTY_HASH = createHash("sha256").digest("hex") as Digest;
 const START: Watermark = {
