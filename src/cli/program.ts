@@ -36,14 +36,17 @@ export function createProgram(io: Io, parts: ProgramParts): Command {
   addLineage(program, io);
   addLog(program, io);
   addVerify(program, io, parts.verify);
-  exitInstead(program);
+  finish(program);
   return program;
 }
 
-/** commander must not end the process itself, at any depth. */
-function exitInstead(command: Command): void {
+/** At any depth: commander must not end the process itself, and what has no example of its own shows that of its first command. */
+function finish(command: Command): string | undefined {
   command.exitOverride();
-  for (const child of command.commands) exitInstead(child);
+  const [first] = command.commands.map(finish);
+  const own = EXAMPLES.get(command);
+  if (own === undefined && first !== undefined) command.addHelpText("after", `\nExample:\n  ${first}\n`);
+  return own ?? first;
 }
 
 const RUN_WORDS = new Set(["plan", "show", "list", "compare", "exec", "help", "--help", "-h"]);

@@ -212,6 +212,14 @@ describe("tokens", () => {
     await refused(() => createToken(world.deps, world.admin, request), "REQUEST_INVALID");
   });
 
+  it("are made by who writes the ledger's principals", async () => {
+    const member = await world.member("fraud", "project-admin");
+    await refused(
+      () => createToken(world.deps, member, create(CreateTokenRequestSchema, { principal: world.admin.principal })),
+      "PERMISSION_DENIED",
+    );
+  });
+
   it("of limited tokens are as limited", async () => {
     const limited: Caller = { ...world.admin, permissions: ["principal.write", "read"] };
     const ask = (permissions: string[]) =>
