@@ -1,5 +1,6 @@
 /** The program: the only place that knows the environment, the process and every adapter. */
 
+import { fileURLToPath } from "node:url";
 import { createDemoSpec } from "./cli/demo/demo.ts";
 import type { Io } from "./cli/io.ts";
 import { createProgram, referenceOf, runProgram } from "./cli/program.ts";
@@ -33,7 +34,7 @@ const program = createProgram(io, {
     createInitSpec(),
     createServerSpec(),
     createDoctorSpec(),
-    createDemoSpec([process.execPath, process.argv[1] ?? ""]),
+    createDemoSpec([process.execPath, fileURLToPath(import.meta.url)]),
   ],
   verify: createVerifyPorts(),
   version: VERSION,
