@@ -178,7 +178,7 @@ function othersOf(reader: IndexReader, { candidate, ledger }: Test, record: Ledg
   });
 }
 
-/** Model versions that were built on what was decided about, after it was. */
+/** Model versions that were decided about, and those that were built since on what was. */
 function builtSince(
   reads: Reads,
   caller: Caller,
@@ -186,7 +186,8 @@ function builtSince(
   record: LedgerRecord,
   decidedAt: LogIndex,
 ): Resource[] {
-  const seen = new Set<RecordId>(record.links.flatMap((l) => (l.rel === "subject" ? [l.to] : [])));
+  const subjects = new Set<RecordId>(record.links.flatMap((l) => (l.rel === "subject" ? [l.to] : [])));
+  const seen = new Set(subjects);
   const built: Resource[] = [];
   const nowMs = reads.clock.now();
   for (const id of seen) {
@@ -194,8 +195,8 @@ function builtSince(
     for (const dependent of reader.dependents(id)) if (BUILT_FROM.has(dependent.rel)) seen.add(dependent.id);
     const entity = reader.get("entity", id)?.value;
     const index = reader.indexOf(id) ?? 0;
-    if (entity?.kind !== "model.version" || index <= decidedAt || !mayRead(reader, caller, entity.project, nowMs))
-      continue;
+    if (entity?.kind !== "model.version" || (index <= decidedAt && !subjects.has(id))) continue;
+    if (!mayRead(reader, caller, entity.project, nowMs)) continue;
     const resource = findResource(reader, id);
     if (resource !== undefined) built.push(resource);
   }

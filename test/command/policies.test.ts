@@ -101,6 +101,21 @@ it("puts versions in force, judges by them, and back-tests the next", async () =
   expect(effective()).toEqual([]);
 });
 
+it("names the model version of a flip itself", async () => {
+  await lab.model("scorer");
+  const run = await lab.running();
+  const file = await lab.output(run, "weights");
+  await lab.finish(run, 1);
+  const version = assertDefined((await lab.version("scorer", [file], [run.id])).resource, "a model version");
+  await move(lab.caller, version.record, "validated");
+  await make(policy('input.model.tier == "high"', { name: "tier", target: "model.version.transition" }));
+  const request = create(governance.BacktestPolicyRequestSchema, { candidate: "tier", project: "fraud" });
+  const built: string[] = [];
+  for await (const answer of backtestPolicy(world.deps, author, request))
+    built.push(...answer.builtSince.map((r) => r.record));
+  expect(built).toEqual([version.record]);
+});
+
 it("counts what a candidate cannot judge", async () => {
   await make(policy('input.data[0].statistics["x"] > 0.0', { name: "newer" }));
   const request = create(governance.BacktestPolicyRequestSchema, { candidate: "newer", project: "fraud" });
