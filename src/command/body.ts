@@ -8,6 +8,7 @@ import { isObject, type Json, type JsonObject } from "../record/json.ts";
 import { type Kind, kindSpec } from "../record/kinds.ts";
 import { parseName, parseProjectName } from "../record/names.ts";
 import { SETS } from "../record/sets.ts";
+import { isText } from "../record/text.ts";
 import { assertDefined } from "../std/assert.ts";
 import { Fault } from "../std/faults.ts";
 import { parseTime } from "../std/ports.ts";
@@ -22,6 +23,7 @@ export function bodyOf(kind: Kind, message: Message | undefined): JsonObject {
     const body = bodyFromMessage(kind, message);
     const { schema } = assertDefined(kindSpec(kind), `kind ${kind} is known`);
     checkUnique(schema, body, "");
+    checkTexts(body, "");
     return body;
   } catch (error) {
     if (!(error instanceof Violation)) throw error;
@@ -42,6 +44,20 @@ export function textOf(body: JsonObject | undefined, member: string): string {
 
 export const invalid = (field: string, description: string): Fault =>
   new Fault("REQUEST_INVALID", `${field} ${description}`, { fields: [{ field, description }] });
+
+/**
+ * No text of a request looks like another one, whatever it is for: records hold `(text)` fields to that, this holds the rest,
+ * such as keys of labels and names of CI jobs. Names of members are held to it by the record.
+ */
+function checkTexts(value: Json, at: string): void {
+  if (typeof value === "string") {
+    if (!isText(value)) throw invalid(at, "is not in Unicode form C, or has bidirectional or control characters");
+  } else if (Array.isArray(value)) {
+    for (const item of value as readonly Json[]) checkTexts(item, at);
+  } else if (isObject(value)) {
+    for (const [name, member] of Object.entries(value)) checkTexts(member, at === "" ? name : `${at}.${name}`);
+  }
+}
 
 /** Rows of a set have different keys: policy input and comparisons look them up by these. */
 function checkUnique(desc: DescMessage, body: JsonObject, at: string): void {
