@@ -95,6 +95,8 @@ export interface ServerStart {
   /** Command that runs it, such as `taskset -c 0`. */
   readonly prefix?: readonly string[];
   readonly entry?: string;
+  /** How many of its lines are kept; a few hundred when absent. */
+  readonly linesKept?: number;
 }
 
 export interface Launched {
@@ -123,7 +125,7 @@ export function launchServer(dir: string, start: ServerStart = {}): Launched {
   const lines: string[] = [];
   const keep = (line: string): void => {
     lines.push(line);
-    if (lines.length > LINES_KEPT) lines.shift();
+    if (lines.length > (start.linesKept ?? LINES_KEPT)) lines.shift();
   };
   createInterface({ input: child.stderr }).on("line", keep);
   const kill = async (): Promise<void> => {
