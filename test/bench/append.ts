@@ -1,0 +1,117 @@
+/**
+ * Acknowledged records through the gRPC port of a real server: BatchAppendRunEvents, the call that training jobs make all the time,
+ * each client on a run of its own. An answer means: durable, in the log, under a signed checkpoint, with its proof.
+ */
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { initHome, startServer } from "../e2e/server.ts";
+import { Clients, enrol, runsFor } from "./clients.ts";
+import type { Measured } from "./load.ts";
+import { rawCreates } from "./raw.ts";
+import { atLeast, atMost, type Bench, beside, median, type Row } from "./row.ts";
+
+const PROJECT = "bench";
+/** Touches neither token nor ledger: the least that a call through this port costs. */
+const EMPTY = "/grpc.health.v1.Health/Check";
+/** Authenticates, and reads a few numbers. */
+const HEALTH = "/animus.datapilot.v1.LedgerService/GetHealth";
+const BATCH = 20;
+const rate = ({ calls, seconds }: Measured): number => calls / seconds;
+
+async function meanSize(folder: string): Promise<number> {
+  const names = (await readdir(folder, { recursive: true, withFileTypes: true })).filter((e) => e.isFile()).slice(-500);
+  const sizes = await Promise.all(names.map(async (e) => (await stat(join(e.parentPath, e.name))).size));
+  return Math.round(sizes.reduce((a, b) => a + b, 0) / sizes.length);
+}
+
+export const append: Bench = async ({ folder, progress, quick }) => {
+  const seconds = quick ? 2 : 5;
+  const rounds = quick ? 1 : 3;
+  const dir = join(folder, "append");
+  const home = await initHome(dir);
+  await using server = await startServer(dir);
+  const { token } = await enrol(server, home.token, PROJECT);
+  await using clients = new Clients();
+  const runs64 = await runsFor(server, token, PROJECT, 64, 3, "many");
+  const runs16 = runs64.slice(0, 16);
+  const { grpc } = server;
+  const empty = (n: number) =>
+    clients.measure({ call: { path: EMPTY, token: "" }, grpc, runs: runs64.slice(0, n), seconds });
+  const known = (n: number) =>
+    clients.measure({ call: { path: HEALTH, token }, grpc, runs: runs64.slice(0, n), seconds });
+  const write = (n: number, batch = 1) =>
+    clients.measure({ call: { batch, project: PROJECT }, grpc, runs: runs64.slice(0, n), seconds });
+  progress("warming up");
+  await clients.measure({ call: { batch: 1, project: PROJECT }, grpc, runs: runs16, seconds: quick ? 2 : 4 });
+  const body = new Uint8Array(await meanSize(join(dir, "ledger/records"))).fill(0x61);
+  const rows: Row[] = [];
+
+  for (const n of [16, 64]) {
+    const found = {
+      empty: [] as number[],
+      known: [] as number[],
+      p50: [] as number[],
+      raw: [] as number[],
+      write: [] as number[],
+    };
+    for (let r = 0; r < rounds; r++) {
+      progress(`${n} clients, round ${r + 1} of ${rounds}`);
+      found.empty.push(rate(await empty(n)));
+      found.known.push(rate(await known(n)));
+      const written = await write(n);
+      found.write.push(rate(written));
+      found.p50.push(median(written.timesMs));
+      found.raw.push((await rawCreates(folder, body, n, seconds)).perSecond);
+    }
+    const value = median(found.write);
+    rows.push({
+      baselines: [
+        atLeast(`empty unary calls (${EMPTY.slice(1)})`, value, median(found.empty), 0.4),
+        beside(`authenticated reads (${HEALTH.slice(1)})`, median(found.known)),
+        atLeast(`raw create + fsync, ${n} in flight`, value, median(found.raw), 1),
+      ],
+      note: `acknowledgement p50 ${median(found.p50).toFixed(1)} ms; records of ${body.length} bytes`,
+      unit: "records/s",
+      value,
+      what: `acknowledged records, unary, ${n} clients`,
+    });
+  }
+  for (const n of [16, 64]) {
+    const found = { raw: [] as number[], write: [] as number[] };
+    for (let r = 0; r < rounds; r++) {
+      progress(`batches of ${BATCH}, ${n} clients, round ${r + 1} of ${rounds}`);
+      found.write.push(BATCH * rate(await write(n, BATCH)));
+      found.raw.push((await rawCreates(folder, body, n, seconds)).perSecond);
+    }
+    const value = median(found.write);
+    rows.push({
+      baselines: [atLeast(`raw create + fsync, ${n} in flight`, value, median(found.raw), 4)],
+      unit: "records/s",
+      value,
+      what: `acknowledged records, batches of ${BATCH}, ${n} clients`,
+    });
+  }
+  {
+    const ack: number[] = [];
+    const raw: number[] = [];
+    const size = 2_200;
+    for (let r = 0; r < rounds; r++) {
+      progress(`one client, round ${r + 1} of ${rounds}`);
+      ack.push(median((await write(1)).timesMs));
+      raw.push((await rawCreates(folder, new Uint8Array(size), 1, seconds)).p50Ms);
+    }
+    const value = median(ack);
+    const base = median(raw);
+    rows.push({
+      baselines: [
+        beside(`raw create + fsync of ${size} bytes`, base),
+        atMost("twice that and 2 ms", value, 2 * base + 2, "≤"),
+      ],
+      unit: "ms",
+      value,
+      what: "acknowledgement p50, one client",
+    });
+  }
+  await server.stop();
+  return rows;
+};

@@ -1,0 +1,233 @@
+/** What is done with a ledger of 10⁵ entries without a server: verify its bucket, rebuild its index, prove a part of it. */
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { buildPack } from "../../src/evidence/pack.ts";
+import { openLmdbIndex } from "../../src/index/lmdb/lmdb-index.ts";
+import { rebuild } from "../../src/index/rebuild.ts";
+import { nativeVerifier } from "../../src/log/native-verifier.ts";
+import { homeOf } from "../../src/main/home.ts";
+import { sha256Hex } from "../../src/merkle/hash.ts";
+import { canonicalize } from "../../src/record/canonical.ts";
+import { parseCommit } from "../../src/record/commit.ts";
+import type { Json } from "../../src/record/json.ts";
+import { assertDefined } from "../../src/std/assert.ts";
+import { type RecordId, type TreeSize } from "../../src/std/brand.ts";
+import { concat, utf8 } from "../../src/std/bytes.ts";
+import { openFileCopy } from "../../src/store/fs/file-copy.ts";
+import { commitKey, recordKey } from "../../src/store/keys.ts";
+import { verifyBucket } from "../../src/verify/bucket.ts";
+import { DEFAULT_LIMITS } from "../../src/verify/limits.ts";
+import { verifyPack } from "../../src/verify/pack.ts";
+import { readPolicy } from "../e2e/log-copy.ts";
+import { type Filled, fillHome } from "./fill.ts";
+import { atLeast, atMost, type Bench, beside, median, type Row } from "./row.ts";
+
+const ENTRIES = 100_000;
+const AT_ONCE = 32;
+
+async function* commitsIn(dir: string): AsyncGenerator<Uint8Array> {
+  for (let n = 0; ; n++) {
+    const bytes = await readFile(join(dir, "ledger", commitKey(n))).catch(() => undefined);
+    if (bytes === undefined) return;
+    yield bytes;
+  }
+}
+
+async function timed(work: () => Promise<void>): Promise<number> {
+  const from = performance.now();
+  await work();
+  return (performance.now() - from) / 1_000;
+}
+
+async function trustIn(dir: string) {
+  const kept = [new Uint8Array(await readFile(join(dir, "trust/kept-checkpoint")))];
+  return {
+    kept,
+    mirrors: new Set<string>(),
+    policy: await readPolicy(dir),
+    requirePq: false,
+    verifier: nativeVerifier,
+  };
+}
+
+async function verifyRows(dir: string, rounds: number, progress: (text: string) => void): Promise<Row[]> {
+  const trust = await trustIn(dir);
+  const recordFiles: string[] = [];
+  let entries = 0;
+  for await (const bytes of commitsIn(dir))
+    for (const { record } of parseCommit(bytes).items) {
+      entries++;
+      if (record !== null) recordFiles.push(join(dir, "ledger", recordKey(sha256Hex(record))));
+    }
+  const verify = (records: boolean) => async (): Promise<void> => {
+    const report = await verifyBucket(openFileCopy(dir), trust, { concurrency: AT_ONCE, nowMs: Date.now(), records });
+    if (report.verdict !== "COMPLETE") throw new Error(`assertion failed: the bucket is ${report.verdict}`);
+  };
+  const hashed = async (): Promise<void> => {
+    for await (const bytes of commitsIn(dir)) sha256Hex(bytes);
+  };
+  /** Each entry and each record for itself, as the tree and the ids demand. */
+  const hashedParts = async (): Promise<void> => {
+    for await (const bytes of commitsIn(dir)) {
+      sha256Hex(bytes);
+      for (const { entry, record } of parseCommit(bytes).items) {
+        sha256Hex(entry);
+        if (record !== null) sha256Hex(record);
+      }
+    }
+  };
+  const decoder = new TextDecoder();
+  const canonical = (bytes: Uint8Array): string =>
+    sha256Hex(utf8(canonicalize(JSON.parse(decoder.decode(bytes)) as Json)));
+  const parsed = async (): Promise<void> => {
+    for await (const bytes of commitsIn(dir))
+      for (const { record } of parseCommit(bytes).items) if (record !== null) canonical(record);
+  };
+  const parsedObjects = async (): Promise<void> => {
+    const waiting = recordFiles.values();
+    await Promise.all(
+      Array.from({ length: AT_ONCE }, async () => {
+        for (const file of waiting) canonical(await readFile(file));
+      }),
+    );
+  };
+  const works = { hashed, hashedParts, logAlone: verify(false), parsed, parsedObjects, withRecords: verify(true) };
+  const rate: Record<string, number[]> = {};
+  for (let r = 0; r < rounds; r++)
+    for (const [name, work] of Object.entries(works)) {
+      progress(`verify: ${name}, round ${r + 1} of ${rounds}`);
+      (rate[name] ??= []).push(entries / (await timed(work)));
+    }
+  const of = (name: keyof typeof works): number => median(rate[name] ?? []);
+  return [
+    {
+      baselines: [
+        atLeast("a loop that hashes the commits whole", of("logAlone"), of("hashed"), 0.4),
+        beside("a loop that hashes commits, entries and records", of("hashedParts")),
+        beside("a loop that parses, canonicalises and hashes the records in the commits", of("parsed")),
+      ],
+      unit: "entries/s",
+      value: of("logAlone"),
+      what: "verify bucket, the log alone",
+    },
+    {
+      baselines: [
+        atLeast(
+          "a loop that reads, parses, canonicalises and hashes the record objects",
+          of("withRecords"),
+          of("parsedObjects"),
+          0.6,
+        ),
+        beside("the same loop over the records in the commits", of("parsed")),
+      ],
+      unit: "entries/s",
+      value: of("withRecords"),
+      what: "verify bucket, with all records",
+    },
+  ];
+}
+
+async function rebuildRow(dir: string, folder: string, rounds: number, progress: (text: string) => void): Promise<Row> {
+  const rates: number[] = [];
+  const reads: number[] = [];
+  for (let r = 0; r < rounds; r++) {
+    progress(`rebuild, round ${r + 1} of ${rounds}`);
+    await using index = await openLmdbIndex({ path: join(folder, `rebuilt-${r}`) });
+    const seconds = await timed(() =>
+      rebuild(index, commitsIn(dir), undefined, ({ size }) =>
+        progress(`rebuild: ${size.toLocaleString("en")} entries`),
+      ),
+    );
+    rates.push(index.watermark.size / seconds);
+    const read = await timed(async () => {
+      for await (const bytes of commitsIn(dir)) parseCommit(bytes);
+    });
+    reads.push(index.watermark.size / read);
+  }
+  const value = median(rates);
+  return {
+    baselines: [
+      { name: "goal", reach: { met: value >= 30_000, words: "≥ 30,000" }, value: 30_000 },
+      beside("a loop that reads and splits the commits", median(reads)),
+    ],
+    unit: "records/s",
+    value,
+    what: "index rebuild from commits",
+  };
+}
+
+async function packRows(filled: Filled, rounds: number, progress: (text: string) => void): Promise<Row[]> {
+  const { dir } = filled;
+  const trust = await trustIn(dir);
+  const archived = (await readdir(join(dir, "ledger/checkpoints"))).toSorted().at(-1) ?? "";
+  const checkpoint = new Uint8Array(await readFile(join(dir, "ledger/checkpoints", archived)));
+  const size = Number(archived.slice(0, 20)) as TreeSize;
+  const builds: number[] = [];
+  const verifications: number[] = [];
+  let records = 0;
+  for (let r = 0; r < rounds; r++) {
+    progress(`pack, round ${r + 1} of ${rounds}`);
+    // Opened anew, so that nothing is warm but what the disk's cache holds.
+    await using index = await openLmdbIndex({ path: homeOf(dir).index });
+    using reader = index.reader(size);
+    using before = index.reader((size - 1) as TreeSize);
+    const root = assertDefined(reader.indexOf(filled.small.run as RecordId), "the run is there");
+    let pack: Uint8Array = new Uint8Array();
+    const store = openFileCopy(dir) as unknown as Parameters<typeof buildPack>[2];
+    builds.push(
+      await timed(async () => {
+        const built = await buildPack(reader, index.nodes(), store, {
+          anchors: [],
+          checkpoint,
+          complete: [],
+          depth: undefined,
+          governance: true,
+          heads: before.heads(),
+          includeBlobs: false,
+          personal: () => Promise.resolve(undefined),
+          roots: [root],
+          visible: () => true,
+        });
+        records = built.records;
+        const parts: Uint8Array[] = [];
+        for await (const part of built.stream()) parts.push(part);
+        pack = concat(...parts);
+      }),
+    );
+    verifications.push(
+      await timed(async () => {
+        async function* source(): AsyncGenerator<Uint8Array> {
+          yield pack;
+        }
+        const { report } = await verifyPack(source(), trust, {
+          allowOutside: new Set(["not-granted"]),
+          complete: [],
+          limits: DEFAULT_LIMITS,
+        });
+        const failed = report.checks.flatMap((c) => c.failures);
+        if (failed.length > 0) throw new Error(`assertion failed: the pack holds, but ${JSON.stringify(failed[0])}`);
+      }),
+    );
+  }
+  const build = median(builds);
+  const verified = median(verifications);
+  return [
+    {
+      baselines: [atMost("goal", build, 1, "< 1 s")],
+      unit: "s",
+      value: build,
+      what: `a pack of ${records.toLocaleString("en")} records out of ${size.toLocaleString("en")}: built`,
+    },
+    { baselines: [atMost("goal", verified, 1, "< 1 s")], unit: "s", value: verified, what: "the same pack: verified" },
+  ];
+}
+
+export const offline: Bench = async ({ folder, progress, quick }) => {
+  const filled = await fillHome(join(folder, "offline"), quick ? ENTRIES / 5 : ENTRIES, progress);
+  const rounds = quick ? 1 : 3;
+  return [
+    ...(await verifyRows(filled.dir, rounds, progress)),
+    await rebuildRow(filled.dir, folder, rounds, progress),
+    ...(await packRows(filled, rounds, progress)),
+  ];
+};
