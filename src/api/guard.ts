@@ -1,5 +1,5 @@
 /**
- * What stands before every RPC, on both listeners: authentication, a line in the log, a metric, and faults translated. Wraps method
+ * What stands before every RPC, on both listeners: authentication, unknown fields, a line in the log, a metric, and faults translated. Wraps method
  * implementations, so that no transport can leave it out.
  */
 import type { DescService } from "@bufbuild/protobuf";
@@ -20,6 +20,7 @@ import { Fault } from "../std/faults.ts";
 import { toConnectError } from "./faults.ts";
 import type { Metrics } from "./metrics.ts";
 import { peerOf } from "./peer.ts";
+import { knownOnly, refuseUnknown } from "./unknown-fields.ts";
 
 export interface Edge {
   readonly deps: Deps;
@@ -138,6 +139,7 @@ function unary(edge: Edge, rpc: string, run: AnyMethod, begin: Begin) {
     const call = new Call(edge, rpc, request);
     try {
       call.caller = begin(context);
+      refuseUnknown(request);
       const response = await run(call.caller, request, context);
       call.succeeded(response);
       return response;
@@ -152,13 +154,18 @@ function streaming(edge: Edge, rpc: string, run: AnyMethod, begin: Begin) {
     const call = new Call(edge, rpc, request);
     try {
       call.caller = begin(context);
-      yield* run(call.caller, request, context) as AsyncIterable<unknown>;
+      refuseUnknown(request);
+      const known = isStream(request) ? knownOnly(request) : request;
+      yield* run(call.caller, known, context) as AsyncIterable<unknown>;
       call.succeeded(undefined);
     } catch (error) {
       throw call.failed(error);
     }
   };
 }
+
+const isStream = (request: unknown): request is AsyncIterable<unknown> =>
+  typeof request === "object" && request !== null && Symbol.asyncIterator in request;
 
 const MAX_LOGGED = 128;
 const logged = (value: unknown): string | undefined =>

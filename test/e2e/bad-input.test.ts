@@ -18,7 +18,7 @@ import {
   RunStatus,
   Tier,
 } from "../../gen/ts/animus/datapilot/record/v1/execution_pb.ts";
-import { type ApprovalRequest, Meaning, Outcome } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
+import { Meaning, Outcome } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
 import { faultOf } from "../../src/api/faults.ts";
 import { parseProofFile } from "../../src/note/proof-file.ts";
 import { digestOf, initWithVera, type People, Rig, type Services, VIAS } from "./rig.ts";
@@ -499,7 +499,8 @@ describe("rules", () => {
     );
     const request = fault.metadata["approval_request"] ?? "";
     const { request: asked } = await rig.vera.approvals.getApprovalRequest({ name: request, project: P });
-    const { actionDigest } = asked?.body.value as ApprovalRequest;
+    if (asked?.body.case !== "approvalRequest") throw new Error("assertion failed: a request for approval");
+    const { actionDigest } = asked.body.value;
     const vote = { actionDigest, meaning: Meaning.APPROVED, project: P, request, statement: "I agree with myself." };
     await rig.refused(() => rig.vera.approvals.approve(vote), "APPROVER_IS_AUTHOR", { grows: 1 });
     await rig.refused(() => rig.as(dana).approvals.approve(vote), "APPROVER_NOT_ELIGIBLE", { grows: 1 });
@@ -663,16 +664,62 @@ describe("denials", () => {
 });
 
 describe("the gRPC port", () => {
-  const call = (path: string, request: Buffer): Promise<Buffer> =>
+  const call = (path: string, request: Buffer, metadata = new grpc.Metadata()): Promise<Buffer> =>
     new Promise((resolve, reject) => {
       const client = new grpc.Client(rig.server.grpc, grpc.credentials.createInsecure());
       const same = (bytes: Buffer): Buffer => bytes;
-      client.makeUnaryRequest(path, same, same, request, (error, answer) => {
+      client.makeUnaryRequest(path, same, same, request, metadata, (error, answer) => {
         client.close();
         if (error === null) resolve(answer ?? Buffer.alloc(0));
         else reject(new Error(error.message, { cause: error }));
       });
     });
+
+  const CREATE_SCHEMA = "/animus.datapilot.v1.DatasetService/CreateSchema";
+  /** The code that a request of Dana's ends with. */
+  const codeOf = (path: string, request: Buffer): Promise<grpc.status | undefined> => {
+    const metadata = new grpc.Metadata();
+    metadata.set("authorization", `Bearer ${dana}`);
+    return call(path, request, metadata).then(
+      () => undefined,
+      (error: Error) => (error.cause as grpc.ServiceError).code,
+    );
+  };
+
+  it("refuses fields that it does not know, and bytes that are no message", async () => {
+    const before = await rig.size();
+    const project = Buffer.from([0x0a, P.length, ...Buffer.from(P)]);
+    expect(await codeOf(CREATE_SCHEMA, Buffer.concat([project, Buffer.from([0xa0, 0x38, 0x01])]))).toBe(
+      grpc.status.INVALID_ARGUMENT,
+    );
+    for (const bytes of [[0xff], [0x0a, 0x7f, 0x41], [0x0a, 0x01, 0xff]])
+      expect(await codeOf(CREATE_SCHEMA, Buffer.from(bytes))).not.toBeUndefined();
+    expect(await rig.size()).toBe(before);
+  });
+
+  it("survives a message that nests without end", async () => {
+    const before = await rig.size();
+    // schema { fields { children { children … } } }
+    let field: Buffer = Buffer.alloc(0);
+    const length = (n: number): Buffer => {
+      const bytes: number[] = [];
+      for (; n >= 128; n = Math.floor(n / 128)) bytes.push((n % 128) | 128);
+      return Buffer.from([...bytes, n]);
+    };
+    const nested: Buffer[] = [];
+    let size = 0;
+    for (let depth = 0; depth < 50_000; depth++) {
+      const head = Buffer.concat([Buffer.from([0x22]), length(size)]);
+      nested.push(head);
+      size += head.length;
+    }
+    field = Buffer.concat(nested.toReversed());
+    const wrap = (tag: number, bytes: Buffer): Buffer =>
+      Buffer.concat([Buffer.from([tag]), length(bytes.length), bytes]);
+    expect(await codeOf(CREATE_SCHEMA, wrap(0x22, wrap(0x12, field)))).not.toBeUndefined();
+    expect(await rig.size()).toBe(before);
+    expect((await rig.as(dana).access.whoAmI({})).name).toBe("dana");
+  });
 
   it("says that it serves, and each of its services", async () => {
     const SERVING = Buffer.from([0x08, 0x01]);
