@@ -2,13 +2,14 @@
 import { createReadStream, readFileSync } from "node:fs";
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { Command } from "commander";
+import { parseCheckpoint } from "../note/checkpoint.ts";
 import { parseNote } from "../note/note.ts";
 import type { SignatureVerifier } from "../note/signatures.ts";
 import { parseTrustPolicy } from "../note/trust-policy.ts";
 import { type Digest, digestOf, parseEitherId, type RecordId } from "../std/brand.ts";
 import { Violation } from "../std/violation.ts";
 import { type BucketReader, type BucketReport, verifyBucket } from "../verify/bucket.ts";
-import { openWitnessed, type Trust } from "../verify/checkpoint.ts";
+import type { Trust } from "../verify/checkpoint.ts";
 import { DEFAULT_LIMITS, type Limits } from "../verify/limits.ts";
 import { type PackReport, verifyPack } from "../verify/pack.ts";
 import { type ProofReport, verifyProof } from "../verify/proof.ts";
@@ -24,10 +25,10 @@ export interface VerifyPorts {
   now(): number;
 }
 
+const GENESIS: readonly [string, string] = ["--genesis <id>", "id of the genesis record, or a file that holds it"];
 const TRUST: readonly (readonly [string, string])[] = [
   ["--policy <file>", "C2SP policy file that says which log and witnesses to trust; never taken from what is verified"],
   ["--kept <note>...", "a checkpoint that you kept"],
-  ["--genesis <id>", "id of the genesis record, or a file that holds it"],
   ["--max-age <seconds>", "how old the quorum's time may be"],
   ["--require-pq", "demand the ML-DSA-44 signature of the log"],
   ["--mirror <name>...", "cosigner that counts for the quorum, not for time"],
@@ -49,14 +50,23 @@ function trustOf(c: Context, ports: VerifyPorts): Trust {
       verifier: ports.verifier,
       ...(maxAgeS === undefined ? {} : { maxAgeS }),
     };
-    for (const note of trust.kept) {
-      parseNote(note);
-      openWitnessed(note, { ...trust, requirePq: false });
-    }
+    for (const note of trust.kept) parseCheckpoint(parseNote(note).text);
     return trust;
   } catch (error) {
-    if (error instanceof Violation) throw new UsageError(`${error.code}: ${error.message}`);
-    throw error;
+    throw usageOf(error);
+  }
+}
+
+/** A flaw of what was given, not of what is verified. Verifiers throw a Violation for nothing else. */
+const usageOf = (error: unknown): unknown =>
+  error instanceof Violation ? new UsageError(`${error.code}: ${error.message}`) : error;
+
+/** Runs a verifier. */
+async function asked<T>(work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw usageOf(error);
   }
 }
 
@@ -103,7 +113,7 @@ function reportText(io: Io, report: PackReport | ProofReport): string {
   const about =
     checkpoint === null
       ? ""
-      : `tree of size ${checkpoint.size} of ${printable(checkpoint.origin)}, root ${checkpoint.root.slice(0, 16)}…, quorum ${checkpoint.quorum ? "met" : "not asked"}\n`;
+      : `tree of size ${checkpoint.size} of ${printable(checkpoint.origin)}, root ${checkpoint.root.slice(0, 16)}…, quorum ${checkpoint.quorum ? "met" : "not met, or not asked for"}\n`;
   const word =
     verdict === "pass"
       ? paint(io, "green", "PASS")
@@ -132,6 +142,7 @@ export function addVerify(program: Command, io: Io, ports: VerifyPorts): void {
       "datapilot verify pack scorer.dpevidence --policy trust/policy.txt --kept trust/kept-checkpoint --genesis trust/genesis",
     options: [
       ...TRUST,
+      GENESIS,
       ["--complete <project>...", "id of a project of which every entry must be here"],
       ["--allow-outside <why>...", "accept records left out for this reason: depth, not-granted"],
       ["--not-after-size <size>", "distrust checkpoints above this size"],
@@ -149,14 +160,18 @@ export function addVerify(program: Command, io: Io, ports: VerifyPorts): void {
           throw new UsageError(`--complete takes the id of a project's creation record, not ${JSON.stringify(p)}.`);
         return digestOf(id);
       });
-      const { report } = await verifyPack(createReadStream(c.args[0] ?? ""), trustOf(c, ports), {
-        allowOutside: new Set(c.list("allowOutside")),
-        complete,
-        limits: limitsOf(c),
-        progress: (_, n) => shown.at((bytes += n)),
-        ...(genesis === undefined ? {} : { genesis }),
-        ...(notAfterSize === undefined ? {} : { notAfterSize }),
-      });
+      const trust = trustOf(c, ports);
+      const limits = limitsOf(c);
+      const { report } = await asked(() =>
+        verifyPack(createReadStream(c.args[0] ?? ""), trust, {
+          allowOutside: new Set(c.list("allowOutside")),
+          complete,
+          limits,
+          progress: (_, n) => shown.at((bytes += n)),
+          ...(genesis === undefined ? {} : { genesis }),
+          ...(notAfterSize === undefined ? {} : { notAfterSize }),
+        }),
+      );
       shown.end();
       c.print(report as unknown as JsonValue, () => reportText(io, report));
       ended(exitCodeOf(report.verdict));
@@ -166,11 +181,13 @@ export function addVerify(program: Command, io: Io, ports: VerifyPorts): void {
   });
   const proofRun = async (c: Context): Promise<void> => {
     const recordFile = c.text("record");
-    const report = verifyProof(
-      readFileSync(c.args[0] ?? ""),
-      recordFile === undefined ? undefined : readFileSync(recordFile),
-      trustOf(c, ports),
-      limitsOf(c),
+    const report = await asked(() =>
+      verifyProof(
+        readFileSync(c.args[0] ?? ""),
+        recordFile === undefined ? undefined : readFileSync(recordFile),
+        trustOf(c, ports),
+        limitsOf(c),
+      ),
     );
     c.print(
       report as unknown as JsonValue,
@@ -193,7 +210,9 @@ export function addVerify(program: Command, io: Io, ports: VerifyPorts): void {
     run: async (c) => {
       const proof = c.text("proof");
       if (proof === undefined) throw new UsageError("--proof FILE is needed: the receipt of the record.");
-      const report = verifyProof(readFileSync(proof), readFileSync(c.args[0] ?? ""), trustOf(c, ports), limitsOf(c));
+      const report = await asked(() =>
+        verifyProof(readFileSync(proof), readFileSync(c.args[0] ?? ""), trustOf(c, ports), limitsOf(c)),
+      );
       c.print(report as unknown as JsonValue, () => reportText(io, report));
       ended(exitCodeOf(report.verdict));
     },
@@ -204,21 +223,27 @@ export function addVerify(program: Command, io: Io, ports: VerifyPorts): void {
     example: "datapilot verify bucket /srv/copy --policy trust/policy.txt --kept trust/kept-checkpoint",
     options: [
       ...TRUST,
+      GENESIS,
       ["--no-records", "check the log alone, without the record objects"],
+      ["--state", "fold all records again, and compare the state with the seals; needs memory for all of them"],
       ["--concurrency <n>", "objects read at once (default 32)"],
     ],
     remote: false,
     run: async (c) => {
       const shown = progress(io, "verified");
       const genesis = genesisOf(c);
-      const report = await verifyBucket(await ports.openBucket(c.args[0] ?? ""), trustOf(c, ports), {
-        concurrency: c.number("concurrency") ?? 32,
-        nowMs: ports.now(),
-        progress: (done, of) => shown.at(done, of),
-        records: c.options["records"] !== false,
-        signal: io.signal,
-        ...(genesis === undefined ? {} : { genesis }),
-      });
+      const bucket = await ports.openBucket(c.args[0] ?? "");
+      const report = await asked(() =>
+        verifyBucket(bucket, trustOf(c, ports), {
+          concurrency: c.number("concurrency") ?? 32,
+          nowMs: ports.now(),
+          progress: (done, of) => shown.at(done, of),
+          records: c.options["records"] !== false,
+          signal: io.signal,
+          state: c.options["state"] === true,
+          ...(genesis === undefined ? {} : { genesis }),
+        }),
+      );
       shown.end();
       c.print(report as unknown as JsonValue, () => bucketText(io, report));
       ended(

@@ -7,7 +7,7 @@
  */
 import { sha256Stream } from "../merkle/hash.ts";
 import { concat, equalBytes, formatHex, utf8 } from "../std/bytes.ts";
-import { type Limits, PACK_MEMBER_BYTES } from "./limits.ts";
+import { type Limits, overLimit } from "./limits.ts";
 import type { Stage } from "./report.ts";
 
 const BLOCK = 512;
@@ -93,9 +93,72 @@ class Reader {
     }
     return parts.length === 1 && parts[0] !== undefined ? parts[0] : concat(...parts);
   }
+
+  /** Tells the source that no more is wanted. */
+  async close(): Promise<void> {
+    await this.#chunks.return?.();
+  }
 }
 
 const isZero = (bytes: Uint8Array): boolean => bytes.every((b) => b === 0);
+const paddingOf = (sizeBytes: number): number => (BLOCK - (sizeBytes % BLOCK)) % BLOCK;
+
+interface Header {
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** Position in the order of members. */
+  readonly rank: number;
+}
+
+/** Name and size of a header that is, byte for byte, the one that the format gives them. */
+function parseHeader(header: Uint8Array): Header | undefined {
+  const end = header.subarray(0, 100).indexOf(0);
+  const name = String.fromCharCode(...header.subarray(0, end < 0 ? 100 : end));
+  const octal = String.fromCharCode(...header.subarray(124, 135));
+  const sizeBytes = /^[0-7]{11}$/.test(octal) ? Number.parseInt(octal, 8) : -1;
+  const rank = rankOf(name);
+  if (rank === undefined || sizeBytes < 0 || !equalBytes(header, headerOf(name, sizeBytes))) return undefined;
+  return { name, rank, sizeBytes };
+}
+
+/** What is wrong with a member's place after the one before it. */
+function orderFlaw(header: Header, before: Header | undefined): string | undefined {
+  const rank = before?.rank ?? -1;
+  const isBlob = header.rank === FIXED_ORDER.length;
+  if (header.rank < rank || (header.rank === rank && (!isBlob || header.name <= (before?.name ?? ""))))
+    return `member ${header.name} is out of order`;
+  const skipped = FIXED_ORDER.slice(rank + 1, header.rank).find((n) => !OPTIONAL.has(n));
+  return skipped === undefined ? undefined : `member ${skipped} is missing`;
+}
+
+const FIRST_BYTES = 1 << 16;
+
+/** Bytes that are kept. What a header promises is not believed: memory grows with what came, to no more than the size. */
+class Kept {
+  readonly #sizeBytes: number;
+  #bytes: Uint8Array;
+  #length = 0;
+
+  constructor(sizeBytes: number) {
+    this.#sizeBytes = sizeBytes;
+    this.#bytes = new Uint8Array(Math.min(sizeBytes, FIRST_BYTES));
+  }
+
+  append(part: Uint8Array): void {
+    const length = this.#length + part.length;
+    if (length > this.#bytes.length) {
+      const grown = new Uint8Array(Math.min(this.#sizeBytes, Math.max(length, 2 * this.#bytes.length)));
+      grown.set(this.#bytes.subarray(0, this.#length));
+      this.#bytes = grown;
+    }
+    this.#bytes.set(part, this.#length);
+    this.#length = length;
+  }
+
+  bytes(): Uint8Array {
+    return this.#bytes.subarray(0, this.#length);
+  }
+}
 
 /** Reads the members; undefined when the container is not one, and then `stage` says why. */
 export async function readContainer(
@@ -105,71 +168,70 @@ export async function readContainer(
   progress: (bytes: number) => void,
 ): Promise<readonly Member[] | undefined> {
   const reader = new Reader(source);
+  try {
+    return await readMembers(reader, limits, stage, progress);
+  } finally {
+    await reader.close();
+  }
+}
+
+async function readMembers(
+  reader: Reader,
+  limits: Limits,
+  stage: Stage,
+  progress: (bytes: number) => void,
+): Promise<readonly Member[] | undefined> {
   const members: Member[] = [];
-  let total = 0;
+  let whole = 2 * BLOCK;
   let kept = 0;
-  let rank = -1;
-  let last = "";
+  let before: Header | undefined;
   const malformed = (detail: string): undefined =>
-    stage.fail("pack.malformed", last === "" ? "start" : last, detail) as undefined;
+    stage.fail("pack.malformed", before?.name ?? "start", detail) as undefined;
   for (;;) {
-    const header = await reader.exactly(BLOCK);
-    if (header.length < BLOCK) return malformed("the archive ends in the middle of a header");
-    if (isZero(header)) {
+    const block = await reader.exactly(BLOCK);
+    if (block.length < BLOCK) return malformed("the archive ends where a header was due");
+    if (isZero(block)) {
       const second = await reader.exactly(BLOCK);
       if (second.length < BLOCK || !isZero(second)) return malformed("one end block instead of two");
       if ((await reader.some(1)).length > 0) return malformed("bytes after the end of the archive");
       break;
     }
-    const end = header.subarray(0, 100).indexOf(0);
-    const name = String.fromCharCode(...header.subarray(0, end < 0 ? 100 : end));
-    const octal = String.fromCharCode(...header.subarray(124, 135));
-    const sizeBytes = /^[0-7]{11}$/.test(octal) ? Number.parseInt(octal, 8) : -1;
-    const position = rankOf(name);
-    if (position === undefined || sizeBytes < 0 || !equalBytes(header, headerOf(name, sizeBytes)))
-      return malformed(`header of ${JSON.stringify(name)} is not the one that the format gives`);
-    if (position < rank || (position === rank && (position !== FIXED_ORDER.length || name <= last)))
-      return malformed(`member ${name} is out of order`);
-    const skipped = FIXED_ORDER.slice(rank + 1, position).find((n) => !OPTIONAL.has(n));
-    if (skipped !== undefined) return malformed(`member ${skipped} is missing`);
-    rank = position;
-    last = name;
-    total += sizeBytes + 2 * BLOCK;
-    const isKept = position < FIXED_ORDER.length;
+    const header = parseHeader(block);
+    if (header === undefined) return malformed("a header follows that is not one that the format gives");
+    const { name, rank, sizeBytes } = header;
+    const flaw = orderFlaw(header, before);
+    if (flaw !== undefined) return malformed(flaw);
+    const isKept = rank < FIXED_ORDER.length;
+    whole += BLOCK + sizeBytes + paddingOf(sizeBytes);
     if (isKept) kept += sizeBytes;
     const over =
-      name === "manifest.json" && sizeBytes > limits.manifest
+      rank === 0 && sizeBytes > limits.manifest
         ? "manifest"
         : members.length >= limits.members
           ? "members"
-          : total > limits.pack
+          : whole > limits.pack
             ? "pack"
             : kept > limits.total
               ? "total"
-              : sizeBytes > PACK_MEMBER_BYTES
-                ? "member"
-                : undefined;
-    if (over !== undefined)
-      return stage.fail(
-        "pack.limit",
-        name,
-        `over the limit ${over}; if you trust the sender, raise it with --limit ${over}=VALUE`,
-      ) as undefined;
+              : undefined;
+    if (over !== undefined) {
+      const { code, message } = overLimit("the archive", over);
+      return stage.fail(code, name, message) as undefined;
+    }
+    before = header;
     const hash = sha256Stream();
-    const parts: Uint8Array[] = [];
-    let missing = sizeBytes;
-    while (missing > 0) {
+    const bytes = isKept ? new Kept(sizeBytes) : undefined;
+    for (let missing = sizeBytes; missing > 0; ) {
       const part = await reader.some(missing);
       if (part.length === 0) return malformed(`the archive ends inside ${name}`);
       hash.update(part);
-      if (isKept) parts.push(part);
+      bytes?.append(part);
       missing -= part.length;
       progress(part.length);
     }
-    const padding = await reader.exactly((BLOCK - (sizeBytes % BLOCK)) % BLOCK);
-    if (padding.length !== (BLOCK - (sizeBytes % BLOCK)) % BLOCK || !isZero(padding))
-      return malformed(`padding of ${name} is not zero`);
-    members.push({ bytes: isKept ? concat(...parts) : undefined, name, sha256: formatHex(hash.digest()), sizeBytes });
+    const padding = await reader.exactly(paddingOf(sizeBytes));
+    if (padding.length !== paddingOf(sizeBytes) || !isZero(padding)) return malformed(`padding of ${name} is not zero`);
+    members.push({ bytes: bytes?.bytes(), name, sha256: formatHex(hash.digest()), sizeBytes });
   }
   const absent = FIXED_ORDER.find((n) => !OPTIONAL.has(n) && !members.some((m) => m.name === n));
   return absent === undefined ? members : malformed(`member ${absent} is missing`);

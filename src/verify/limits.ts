@@ -1,4 +1,5 @@
 /** What a verifier reads at most. Hostile packs are cut off here; `--limit NAME=VALUE` raises a limit for a trusted sender. */
+import { Violation } from "../std/violation.ts";
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -19,10 +20,14 @@ export const DEFAULT_LIMITS = {
 
 export type Limits = Readonly<Record<keyof typeof DEFAULT_LIMITS, number>>;
 
-/** Longest member: what eleven octal digits say. */
-export const PACK_MEMBER_BYTES = 8 * GiB - 1;
+/** What exceeds a limit, with the way to raise it. */
+export const overLimit = (what: string, limit: keyof Limits): Violation =>
+  new Violation(
+    "pack.limit",
+    `${what} is over the limit ${limit}; if you trust the sender, raise it: --limit ${limit}=VALUE`,
+  );
 
-/** Splits bytes into lines without their LF; undefined when the last line has none or a line is longer than `limit`. */
+/** Lines without their LF; bytes after the last LF are a line, too. */
 export function* linesOf(bytes: Uint8Array): Generator<Uint8Array> {
   let from = 0;
   while (from < bytes.length) {

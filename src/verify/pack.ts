@@ -4,20 +4,23 @@
  *
  * What is trusted comes from outside (`Trust`); nothing in the pack is. Shares no code with the builder but the pure rooms.
  */
-
 import type { Digest, RecordId } from "../std/brand.ts";
-import { formatHex } from "../std/bytes.ts";
 import { checkBlobs } from "./blobs.ts";
-import { checkCheckpoint, checkHistory, type Trust, type Witnessed } from "./checkpoint.ts";
+import { checkChains } from "./chains.ts";
+import { checkCheckpoint, checkRoles, type Trust, type Witnessed } from "./checkpoint.ts";
 import { readContainer } from "./container.ts";
+import { readContents } from "./contents.ts";
 import { checkDecisions } from "./decisions.ts";
 import { checkEntries } from "./entries.ts";
+import { checkHistory } from "./history.ts";
+import { checkKeys, logKeys, statedKeys } from "./ledger-keys.ts";
 import type { Limits } from "./limits.ts";
-import { checkManifest } from "./manifest.ts";
-import { checkPersonal, checkRecords, type PackRecord } from "./records.ts";
+import { checkPersonal } from "./personal.ts";
+import { checkRecords, type PackRecord } from "./records.ts";
 import { type Check, Stage, type Verdict, verdictOf } from "./report.ts";
-import { checkChains, checkKeys, readSeal } from "./seal.ts";
+import { readSeal } from "./seal.ts";
 import { checkTimes } from "./time.ts";
+import { type CheckpointReport, describeCheckpoint, splitViewNote } from "./verdict.ts";
 
 export interface PackOptions {
   readonly genesis?: RecordId;
@@ -28,14 +31,6 @@ export interface PackOptions {
   readonly notAfterSize?: number;
   readonly limits: Limits;
   readonly progress?: (stage: string, bytes: number) => void;
-}
-
-export interface CheckpointReport {
-  readonly origin: string;
-  readonly quorum: boolean;
-  readonly root: string;
-  readonly size: number;
-  readonly split_view: "excluded" | "not-excluded";
 }
 
 export interface PackReport {
@@ -54,6 +49,7 @@ export interface VerifiedPack {
   readonly personal: ReadonlyMap<string, string>;
 }
 
+/** Their order is that of dependency. */
 const STAGES = [
   "container",
   "checkpoint",
@@ -66,99 +62,85 @@ const STAGES = [
   "blobs",
   "decisions",
 ] as const;
+type StageId = (typeof STAGES)[number];
+/** Stages that all later ones rest on. */
+const FOUNDATIONS = 4;
 
-export function describeCheckpoint(tree: Witnessed): CheckpointReport {
-  const { origin, root, size } = tree.checkpoint;
-  return {
-    origin,
-    quorum: tree.quorum === true,
-    root: formatHex(root),
-    size,
-    split_view: tree.quorum === true ? "excluded" : "not-excluded",
-  };
+/** The stages of one verification, and what is known for the report. */
+class Verification {
+  readonly #stages = new Map(STAGES.map((id) => [id, new Stage(id)] as const));
+  pack = "";
+  tree: Witnessed | undefined;
+
+  stage(id: StageId): Stage {
+    return this.#stages.get(id) ?? new Stage(id);
+  }
+
+  /** Whether a stage that the others rest on has failed. */
+  get isDoomed(): boolean {
+    return STAGES.slice(0, FOUNDATIONS).some((id) => this.stage(id).failed);
+  }
+
+  report(): PackReport {
+    const broken = STAGES.slice(0, FOUNDATIONS).findIndex((id) => this.stage(id).failed);
+    const checks = STAGES.map((id, i) => {
+      if (broken < 0 || i <= broken) return this.stage(id).check();
+      // Whatever a later stage has found rests on what was found to be false.
+      const unsaid = new Stage(id);
+      unsaid.skip(`not tried: stage ${STAGES[broken]} failed`);
+      return unsaid.check();
+    });
+    return {
+      checkpoint: this.tree === undefined ? null : describeCheckpoint(this.tree),
+      checks,
+      notes: splitViewNote(this.tree),
+      pack: this.pack,
+      verdict: verdictOf(checks),
+    };
+  }
+
+  /** The end before records could be read. */
+  nothing(): VerifiedPack {
+    return { personal: new Map(), records: [], report: this.report(), roots: [] };
+  }
 }
 
-export function splitViewNote(tree: Witnessed | undefined): string[] {
-  return tree !== undefined && tree.quorum === null
-    ? [
-        "The policy asks for no witnesses: a split view (another history shown to others) is not excluded beyond the notes that were kept.",
-      ]
-    : [];
-}
-
+/** Throws the Violation `kept.signature` when a kept note is signed by no key of the policy or of the ledger: a wrong question. */
 export async function verifyPack(
   source: AsyncIterable<Uint8Array>,
   trust: Trust,
   options: PackOptions,
 ): Promise<VerifiedPack> {
-  const { limits } = options;
-  const stages = new Map(STAGES.map((id) => [id, new Stage(id)] as const));
-  const stage = (id: (typeof STAGES)[number]): Stage => stages.get(id) ?? new Stage(id);
-  const progress =
-    (id: string): ((bytes: number) => void) =>
-    (bytes) =>
-      options.progress?.(id, bytes);
-  let pack = "";
-  let tree: Witnessed | undefined;
-  const finish = (
-    records: readonly PackRecord[] = [],
-    roots: readonly string[] = [],
-    personal: ReadonlyMap<string, string> = new Map(),
-  ): VerifiedPack => {
-    const firstFailed = STAGES.slice(0, 4).findIndex((id) => stage(id).failed);
-    if (firstFailed >= 0)
-      for (const id of STAGES.slice(firstFailed + 1)) stage(id).skip(`not tried: stage ${STAGES[firstFailed]} failed`);
-    const checks = STAGES.map((id) => stage(id).check());
-    return {
-      personal,
-      records,
-      report: {
-        checkpoint: tree === undefined ? null : describeCheckpoint(tree),
-        checks,
-        notes: splitViewNote(tree),
-        pack,
-        verdict: verdictOf(checks),
-      },
-      roots,
-    };
-  };
+  const { allowOutside, limits } = options;
+  const { verifier } = trust;
+  const run = new Verification();
 
-  const members = await readContainer(source, limits, stage("container"), progress("container"));
-  if (members === undefined) return finish();
-  pack = members[0]?.sha256 ?? "";
-  const member = (name: string): Uint8Array | undefined => members.find((m) => m.name === name)?.bytes;
-  const required = (name: string): Uint8Array => member(name) ?? new Uint8Array();
-  const manifest = checkManifest(members, limits, stage("container"));
-  if (manifest === undefined || stage("container").failed) return finish();
-
-  tree = checkCheckpoint(required("checkpoint"), trust, limits, stage("checkpoint"));
-  if (tree === undefined || stage("checkpoint").failed) return finish();
-  const notes = [tree, ...checkHistory(member("history.jsonl"), tree, trust, limits, [], stage("history"))];
-  if (stage("history").failed) return finish();
-  const entries = checkEntries(
-    required("entries.txt"),
-    required("proof.bin"),
-    tree,
-    options.genesis,
-    limits,
-    stage("entries"),
+  const members = await readContainer(source, limits, run.stage("container"), (bytes) =>
+    options.progress?.("container", bytes),
   );
-  if (entries === undefined) return finish();
+  run.pack = members?.[0]?.sha256 ?? "";
+  const contents = members === undefined ? undefined : readContents(members, limits, run.stage("container"));
+  if (contents === undefined) return run.nothing();
+  const { manifest } = contents;
 
-  const records = checkRecords(
-    required("records.jsonl"),
-    entries,
-    manifest,
-    options.allowOutside,
-    limits,
-    stage("records"),
-  );
-  const personal = checkPersonal(member("personal.jsonl"), records, manifest, limits, stage("records"));
-  const seal = readSeal(records, tree, stage("keys"));
-  checkKeys(records, seal, tree, options.notAfterSize, stage("keys"));
-  checkChains(required("heads.jsonl"), records, seal, manifest, options.complete, limits, stage("chains"));
-  checkTimes(records, notes, stage("time"));
-  checkBlobs(members, records, manifest, stage("blobs"));
-  checkDecisions(records, manifest, stage("decisions"));
-  return finish(records, manifest.roots, personal);
+  const tree = checkCheckpoint(contents.checkpoint, trust, run.stage("checkpoint"));
+  run.tree = tree;
+  if (tree === undefined || run.isDoomed) return run.nothing();
+  const entries = checkEntries(contents.entries, contents.proof, tree, options.genesis, run.stage("entries"));
+  const stated =
+    entries === undefined ? undefined : statedKeys(entries, contents.records, tree.checkpoint.origin, verifier);
+  if (stated !== undefined) checkRoles(trust.policy, stated, run.stage("checkpoint"));
+  const anchors = checkHistory(contents.history, tree, trust, logKeys(stated), run.stage("history"));
+  if (entries === undefined || run.isDoomed) return run.nothing();
+
+  const records = checkRecords(contents.records, entries, manifest, allowOutside, run.stage("records"));
+  const personal = checkPersonal(contents.personal, records, manifest, run.stage("records"));
+  const seal = readSeal(records, tree, run.stage("keys"));
+  const demands = { notAfterSize: options.notAfterSize, requirePq: trust.requirePq, verifier };
+  checkKeys(records, seal, tree, demands, run.stage("keys"));
+  checkChains(contents.heads, records, seal, manifest, options.complete, run.stage("chains"));
+  checkTimes(records, [tree, ...anchors], run.stage("time"));
+  checkBlobs(contents.blobs, records, manifest, allowOutside, run.stage("blobs"));
+  checkDecisions(records, manifest, run.stage("decisions"));
+  return { personal, records, report: run.report(), roots: [...manifest.roots] };
 }

@@ -1,16 +1,16 @@
-/** Verifies a `.tlog-proof` file: one record in the log, with the entry in `extra` (`docs/formats/log.md`). */
-import { leafHash, sha256Hex } from "../merkle/hash.ts";
+/** Verifies a `.tlog-proof` file: one record in the log, with the entry in `extra` (`docs/formats/log.md` §6). */
+import { leafHash } from "../merkle/hash.ts";
 import { verifyInclusion } from "../merkle/proofs.ts";
-import { parseProofFile } from "../note/proof-file.ts";
-import { parseEntry } from "../record/entry.ts";
-import { parseRecord } from "../record/record.ts";
-import { digestOf } from "../std/brand.ts";
+import { type ProofFile, parseProofFile } from "../note/proof-file.ts";
+import { type Entry, parseEntry } from "../record/entry.ts";
 import { utf8 } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
-import { checkCheckpoint, checkHistory, type Trust, type Witnessed } from "./checkpoint.ts";
-import type { Limits } from "./limits.ts";
-import { type CheckpointReport, describeCheckpoint, splitViewNote } from "./pack.ts";
+import { checkCheckpoint, type Trust, type Witnessed } from "./checkpoint.ts";
+import { checkHistory } from "./history.ts";
+import { type Limits, overLimit } from "./limits.ts";
+import { readRecord, uncheckable } from "./records.ts";
 import { type Check, Stage, type Verdict, verdictOf } from "./report.ts";
+import { type CheckpointReport, describeCheckpoint, splitViewNote } from "./verdict.ts";
 
 export interface ProofReport {
   readonly checkpoint: CheckpointReport | null;
@@ -21,64 +21,71 @@ export interface ProofReport {
   readonly verdict: Verdict;
 }
 
-/** Checks the proof and, when its bytes are given, the record that the entry names. */
+/** Runs `work`; what it finds wrong is a failure of the stage, and the answer undefined. */
+function within<T>(stage: Stage, work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof Violation)) throw error;
+    return stage.fail(error.code, stage.id === "container" ? "proof" : stage.id, error.message) as undefined;
+  }
+}
+
+function readProof(bytes: Uint8Array, limits: Limits): ProofFile {
+  const file = parseProofFile(bytes);
+  if (utf8(file.checkpoint).length > limits.note) throw overLimit("the note", "note");
+  return file;
+}
+
+/** The entry, which is in the tree where the file says. */
+function checkEntry({ extra, hashes, index }: ProofFile, { checkpoint }: Witnessed, stage: Stage): Entry | undefined {
+  if (extra === undefined)
+    return stage.skip("the proof file does not carry the entry, so nothing says what it proves") as undefined;
+  if (!verifyInclusion(index, checkpoint.size, leafHash(extra), hashes, checkpoint.root))
+    return stage.fail("inclusion.root", `entry ${index}`, "is not in the checkpoint's tree") as undefined;
+  return within(stage, () => parseEntry(extra));
+}
+
+/**
+ * Checks the proof and, when its bytes are given, the record that the entry names. Throws the Violation `kept.signature` when a
+ * kept note is signed by no key of the policy.
+ */
 export function verifyProof(
   proof: Uint8Array,
   record: Uint8Array | undefined,
   trust: Trust,
   limits: Limits,
 ): ProofReport {
-  const container = new Stage("container");
-  const checkpoint = new Stage("checkpoint");
-  const history = new Stage("history");
-  const entries = new Stage("entries");
-  const records = new Stage("records");
-  let tree: Witnessed | undefined;
-  let id: string | null = null;
-  let index: number | null = null;
-  try {
-    const file = parseProofFile(proof);
-    index = file.index;
-    tree = checkCheckpoint(utf8(file.checkpoint), trust, limits, checkpoint);
-    if (tree !== undefined) {
-      checkHistory(undefined, tree, trust, limits, [], history);
-      if (file.extra === undefined) entries.skip("the proof file does not carry the entry; the record cannot be named");
-      else {
-        const entry = parseEntry(file.extra);
-        id = entry.record;
-        if (
-          !verifyInclusion(
-            file.index,
-            tree.checkpoint.size,
-            leafHash(file.extra),
-            [...file.hashes],
-            tree.checkpoint.root,
-          )
-        )
-          entries.fail("inclusion.root", `entry ${file.index}`, "is not in the checkpoint's tree");
-        if (record === undefined) records.skip("the record's bytes were not given; only its digest is proven");
-        else if (sha256Hex(record) !== digestOf(entry.record))
-          records.fail("record.digest", entry.record, "the bytes have another SHA-256 than the entry names");
-        else parseRecord(record);
-      }
-    }
-  } catch (error) {
-    if (!(error instanceof Violation)) throw error;
-    (error.code.startsWith("record.") ? records : error.code.startsWith("entry.") ? entries : container).fail(
-      error.code,
-      "proof",
-      error.message,
-    );
+  // Without the record's bytes its digest is proven: that is what a receipt says.
+  const ids = ["container", "checkpoint", "history", "entries", ...(record === undefined ? [] : ["records"])];
+  const stages = ids.map((id) => new Stage(id));
+  const stage = (id: string): Stage => stages.find((s) => s.id === id) ?? new Stage(id);
+  const file = within(stage("container"), () => readProof(proof, limits));
+  const tree = file === undefined ? undefined : checkCheckpoint(utf8(file.checkpoint), trust, stage("checkpoint"));
+  let entry: Entry | undefined;
+  if (file !== undefined && tree !== undefined && !stage("checkpoint").failed) {
+    checkHistory([], tree, trust, [], stage("history"));
+    if (!stage("history").failed) entry = checkEntry(file, tree, stage("entries"));
+    if (entry !== undefined && record !== undefined) checkRecord(record, entry, file.index, stage("records"));
+    else if (record !== undefined && !stage("entries").failed)
+      stage("records").skip("there is no entry to compare the record with");
   }
-  const checks = [container, checkpoint, history, entries, records].map((s) => s.check());
-  // Without the record's bytes the digest is still proven: that is what a receipt says.
-  const verdict = verdictOf(record === undefined ? checks.filter((c) => c.id !== "records") : checks);
+  const broken = stages.findIndex((s) => s.failed);
+  for (const later of broken < 0 ? [] : stages.slice(broken + 1))
+    later.skip(`not tried: stage ${stages[broken]?.id} failed`);
+  const checks = stages.map((s) => s.check());
   return {
     checkpoint: tree === undefined ? null : describeCheckpoint(tree),
     checks,
-    index,
+    index: file?.index ?? null,
     notes: splitViewNote(tree),
-    record: id,
-    verdict,
+    record: entry?.record ?? null,
+    verdict: verdictOf(checks),
   };
+}
+
+function checkRecord(bytes: Uint8Array, entry: Entry, index: number, stage: Stage): void {
+  const record = within(stage, () => readRecord(bytes, entry, index));
+  const doubt = record === undefined ? undefined : uncheckable(record);
+  if (doubt !== undefined) stage.skip(`${entry.record} ${doubt}`);
 }

@@ -21,19 +21,19 @@ export interface Check {
 
 const MAX_FAILURES = 100;
 
-/** Collects what one stage finds. Failures beyond the limit are counted, not kept. */
+/** Collects what one stage finds. Of failures beyond the limit only the codes are kept. */
 export class Stage {
   readonly id: string;
   readonly #failures: Failure[] = [];
   readonly #skipped: string[] = [];
-  #count = 0;
+  readonly #codes = new Set<string>();
 
   constructor(id: string) {
     this.id = id;
   }
 
   fail(code: string, at: string, detail: string): void {
-    this.#count++;
+    this.#codes.add(code);
     if (this.#failures.length < MAX_FAILURES) this.#failures.push({ at, code, detail });
   }
 
@@ -42,7 +42,12 @@ export class Stage {
   }
 
   get failed(): boolean {
-    return this.#count > 0;
+    return this.#codes.size > 0;
+  }
+
+  /** Codes of all failures, also of those that are not kept. */
+  get codes(): ReadonlySet<string> {
+    return this.#codes;
   }
 
   check(): Check {

@@ -82,10 +82,11 @@ beforeAll(async () => {
   records = Array.from({ length: reader.size }, (_, index): PackRecord => {
     const { entryBytes } = assertDefined(reader.entry(index), "an entry");
     const bytes = assertDefined(reader.bytes(index), "a record");
-    return { bytes, entry: parseEntry(entryBytes), index, leaf: leafHash(entryBytes), record: parseRecord(bytes) };
+    return { entry: parseEntry(entryBytes), index, leaf: leafHash(entryBytes), record: parseRecord(bytes) };
   });
   const complete = new Set<string>(records.map((r) => r.entry.project));
-  manifest = { complete, outside: new Map(), roots: [] };
+  const outside = { artifact: new Map(), personal: new Map(), record: new Map() };
+  manifest = { complete, outside, roots: new Set() };
 });
 afterAll(() => world[Symbol.asyncDispose]());
 

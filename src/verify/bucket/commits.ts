@@ -1,0 +1,190 @@
+/**
+ * Walks the commits from the first on: each is valid after the ones before it, or is junk that a valid successor voids. What fails
+ * ends the walk, since nothing after it can be believed.
+ */
+import { CommitChain, type ValidCommit, type ValidItem } from "../../record/chain.ts";
+import type { JsonObject } from "../../record/json.ts";
+import { kindSpec } from "../../record/kinds.ts";
+import { parseTime } from "../../std/ports.ts";
+import { Violation } from "../../std/violation.ts";
+import { commitKey } from "../../store/keys.ts";
+import { type Audit, checkLock, DAY_MS, type Listed } from "./audit.ts";
+import type { RecordObjects } from "./records.ts";
+import { type SealClaim, Seals } from "./seals.ts";
+
+/** Junk that no valid commit has voided yet. */
+interface Junk {
+  readonly n: number;
+  readonly violation: Violation;
+}
+
+/** More junk in a row than any repair would void. */
+const MAX_JUNK = 1_000;
+
+export interface Walk {
+  /** After the last valid commit. */
+  readonly chain: CommitChain;
+  /** Number of slots that were walked. */
+  readonly slots: number;
+  readonly failed: boolean;
+  /** Index of each record. */
+  readonly indexes: ReadonlyMap<string, number>;
+  /** Sizes that a seal closes, ascending. */
+  readonly sealed: readonly number[];
+}
+
+/** Reads ahead of the checks, in order, until a commit is absent. */
+async function* commitsOf({ options, store }: Audit): AsyncGenerator<{ n: number; bytes: Uint8Array }> {
+  const ahead: Promise<{ body: Uint8Array } | null>[] = [];
+  try {
+    for (let n = 0; ; n++) {
+      while (ahead.length < options.concurrency) {
+        const read = store.get("ledger", commitKey(n + ahead.length));
+        // Whoever awaits it hears of the failure; until then nobody must.
+        read.catch(() => undefined);
+        ahead.push(read);
+      }
+      const found = await ahead.shift();
+      if (found === null || found === undefined) return;
+      yield { bytes: found.body, n };
+    }
+  } finally {
+    await Promise.allSettled(ahead);
+  }
+}
+
+class Walker {
+  readonly #audit: Audit;
+  readonly #objects: RecordObjects | undefined;
+  readonly #locks: ReadonlyMap<string, Listed>;
+  readonly #indexes = new Map<string, number>();
+  readonly #seals: Seals;
+  readonly #unknownKinds = new Map<string, number>();
+  #chain = CommitChain.genesis();
+  #junk: Junk[] = [];
+  #retentionDays = 0;
+  /** Records that are in no commit, and whose objects are not to be read. */
+  #unread = 0;
+  #failed = false;
+
+  constructor(audit: Audit, listed: readonly Listed[], objects: RecordObjects | undefined) {
+    this.#audit = audit;
+    this.#objects = objects;
+    this.#locks = new Map(listed.map((info) => [info.key, info]));
+    this.#seals = new Seals(audit);
+  }
+
+  async walk(): Promise<Walk> {
+    const { options, stages } = this.#audit;
+    let slots = 0;
+    for await (const { bytes, n } of commitsOf(this.#audit)) {
+      options.signal?.throwIfAborted();
+      slots = n + 1;
+      const commit = this.#check(n, bytes);
+      if (this.#failed) break;
+      if (commit !== undefined) await this.#take(commit);
+      options.progress?.(slots, this.#locks.size, "commits");
+    }
+    if (!this.#failed && this.#junk.length > 0) {
+      this.#reportJunk();
+      const { n } = this.#junk[0] ?? { n: 0 };
+      stages.commits.fail(
+        "commit.squatted",
+        commitKey(n),
+        "holds what no commit key signed, and no commit after it voids it",
+      );
+    }
+    for (const [kind, count] of this.#unknownKinds)
+      this.#audit.notes.push(`record.unknown-kind: ${count} of kind ${kind}, whose bodies this version does not know`);
+    if (this.#unread > 0)
+      stages.records.skip(`${this.#unread} records are apart from their commits, and were not read`);
+    await this.#objects?.end();
+    return { chain: this.#chain, failed: this.#failed, indexes: this.#indexes, sealed: this.#seals.sizes, slots };
+  }
+
+  /** The commit in slot n; undefined for junk, and for what ends the walk. */
+  #check(n: number, bytes: Uint8Array): ValidCommit | undefined {
+    const { stages, trust } = this.#audit;
+    try {
+      const commit = this.#chain.check(bytes, trust.verifier, (id) => this.#indexes.has(id));
+      for (const junk of this.#junk)
+        this.#audit.notes.push(`commit.voided: ${commitKey(junk.n)} holds junk, which commit ${n} voids`);
+      this.#junk = [];
+      return commit;
+    } catch (error) {
+      if (!(error instanceof Violation)) throw error;
+      if (this.#junk.length < MAX_JUNK && this.#chain.isJunk(bytes, trust.verifier)) {
+        this.#chain = this.#chain.skip(bytes, trust.verifier);
+        this.#junk.push({ n, violation: error });
+        return undefined;
+      }
+      // A commit that voids nothing follows what was no junk but a commit, and is no more.
+      this.#reportJunk();
+      if (this.#junk.length === 0 || error.code !== "commit.voids")
+        stages.commits.fail(error.code, commitKey(n), error.message);
+      this.#failed = true;
+      return undefined;
+    }
+  }
+
+  #reportJunk(): void {
+    for (const { n, violation } of this.#junk)
+      this.#audit.stages.commits.fail(violation.code, commitKey(n), violation.message);
+  }
+
+  async #take(commit: ValidCommit): Promise<void> {
+    const { hashes, options, stages } = this.#audit;
+    const at = commitKey(commit.n);
+    let claim: SealClaim | undefined;
+    for (const item of commit.items) {
+      hashes.append(item.leaf);
+      // A seal is a commit of its own, so the chain before this commit is the state that it seals.
+      if (item.record?.kind === "ledger.seal") claim = this.#seals.read(item, commit, this.#chain);
+      this.#takeItem(item);
+    }
+    if (claim !== undefined) this.#seals.check(claim);
+    for (const item of commit.items) this.#seals.fold(item);
+    if (commit.n === 0 && options.genesis !== undefined && commit.items[0]?.entry.record !== options.genesis)
+      stages.commits.fail("ledger.genesis", at, `the genesis is ${commit.items[0]?.entry.record}: another ledger`);
+    this.#chain = this.#chain.advance(commit);
+    const expectedMs = (parseTime(commit.header.time) ?? 0) + (this.#retentionDays - 1) * DAY_MS;
+    const lock = this.#locks.get(at);
+    if (lock !== undefined) checkLock(lock, expectedMs, this.#audit, stages.commits);
+    await this.#objects?.take(commit, expectedMs, this.#indexes);
+  }
+
+  #takeItem({ entry, index, record }: ValidItem): void {
+    this.#indexes.set(entry.record, index);
+    if (record === null) {
+      if (this.#objects === undefined) this.#unread++;
+      return;
+    }
+    checkLinks(record.links, entry.record, index, this.#indexes, this.#audit);
+    if (record.kind === "ledger") this.#retentionDays = daysOf(record.body);
+    if (kindSpec(record.kind) === undefined)
+      this.#unknownKinds.set(record.kind, (this.#unknownKinds.get(record.kind) ?? 0) + 1);
+  }
+}
+
+const daysOf = ({ default_retention_days: days }: JsonObject): number => (typeof days === "number" ? days : 0);
+
+export function checkLinks(
+  links: readonly { readonly rel: string; readonly to: string }[],
+  id: string,
+  index: number,
+  indexes: ReadonlyMap<string, number>,
+  { stages }: Audit,
+): void {
+  for (const { rel, to } of links) {
+    const target = indexes.get(to);
+    if (target === undefined)
+      stages.records.fail("link.dangling", id, `its link ${rel} to ${to} names no record before it`);
+    else if (target >= index) stages.records.fail("link.order", id, `its link ${rel} names a record that came later`);
+  }
+}
+
+export const walkCommits = (
+  audit: Audit,
+  listed: readonly Listed[],
+  objects: RecordObjects | undefined,
+): Promise<Walk> => new Walker(audit, listed, objects).walk();
