@@ -48,6 +48,7 @@ export function createMetrics(health: () => LogHealth): Metrics {
   gauge("datapilot_log_published_size", "Entries below the published checkpoint.", (h) => h.published);
   gauge("datapilot_log_queued_records", "Records that wait to be sequenced.", (h) => h.queuedRecords);
   gauge("datapilot_log_queued_bytes", "Bytes that wait to be sequenced.", (h) => h.queuedBytes);
+  gauge("datapilot_log_waiting_seconds", "How long the oldest change has waited.", (h) => h.waitingMs / 1000);
   gauge("datapilot_log_writing", "1 while changes are taken.", (h) => (h.writing ? 1 : 0));
   return {
     called: (rpc, code, seconds) => calls.labels(rpc, code).observe(seconds),

@@ -31,8 +31,8 @@ export interface CommitterOptions {
   readonly slots: CommitSlots;
   readonly clock: Clock;
   readonly verifier: SignatureVerifier;
-  /** Called before each repetition: whoever waits past a deadline can be told so. */
-  readonly onRetry?: (attempt: number) => void;
+  /** Called before each repetition, with the fault when the store gave one: whoever waits past a deadline can be told so. */
+  readonly onRetry?: (attempt: number, fault: Fault | undefined) => void;
 }
 
 const FIRST_RETRY_MS = 20;
@@ -59,7 +59,7 @@ export class Committer {
         const outcome = await this.#attempt(base, bytes, signal);
         if (outcome === undefined) open = true;
         else if (outcome.kind !== "refused" || (!open && attempt + 1 >= REFUSALS)) return outcome;
-        this.#options.onRetry?.(attempt);
+        this.#options.onRetry?.(attempt, outcome?.kind === "refused" ? outcome.fault : undefined);
         await this.#options.clock.sleep(Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(attempt, 10)), signal);
       }
     } finally {

@@ -68,6 +68,8 @@ export interface LogHealth {
   readonly published: TreeSize;
   readonly queuedRecords: number;
   readonly queuedBytes: number;
+  /** How long the oldest change has waited for its commit and signature; 0 when none waits. */
+  readonly waitingMs: number;
 }
 
 export interface Log extends AsyncDisposable {
@@ -181,7 +183,17 @@ export async function openLog(options: LogOptions): Promise<Log> {
   const { origin } = applied.chain;
   assertKeys(applied, keys);
   const signer = createSigner({ clock, keys, last: recovered.last, lastSigned, origin });
-  const committer: Committer = new Committer({ clock, onRetry: () => log?.expire(), slots, verifier });
+  const committer: Committer = new Committer({
+    clock,
+    onRetry(attempt, fault) {
+      // A store that does not answer is no silent wait: told after 1, 2, 4, 8 … repetitions.
+      if (((attempt + 1) & attempt) === 0)
+        logger.warn({ attempt: attempt + 1, err: fault }, "the store has not taken a commit; repeating it");
+      log?.expire();
+    },
+    slots,
+    verifier,
+  });
   let log: OpenLog | undefined;
   const writer = await fence(
     applied,
@@ -370,6 +382,7 @@ class OpenLog implements Log {
       queuedRecords: records,
       signed: this.#sequencer.signed.size as TreeSize,
       size,
+      waitingMs: this.#sequencer.waitingMs,
       writing: stopped === undefined && this.#closed === undefined,
     };
   }

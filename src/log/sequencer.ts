@@ -54,6 +54,7 @@ interface Job {
   admission: Admission;
   readmissions: number;
   settled: boolean;
+  readonly takenAtMs: number;
   resolve(outcome: Outcome<unknown>): void;
   reject(error: unknown): void;
 }
@@ -81,6 +82,8 @@ export class Sequencer {
   #pending: Pending[] = [];
   /** Placed in the commit that is in flight. */
   #flying: Pending[] = [];
+  /** Taken and not answered, oldest first. */
+  readonly #waiting = new Set<Job>();
   #signed: SignedHead;
   #signing: Promise<void> | undefined;
   #wake: (() => void) | undefined;
@@ -105,6 +108,12 @@ export class Sequencer {
 
   get queued(): QueueLimits {
     return { bytes: this.#queue.bytes, records: this.#queue.records };
+  }
+
+  /** How long the oldest change has waited since it was taken. */
+  get waitingMs(): number {
+    const [oldest] = this.#waiting;
+    return oldest === undefined ? 0 : this.#options.clock.monotonic() - oldest.takenAtMs;
   }
 
   async submit<T>(submission: Submission<T>): Promise<Outcome<T>> {
@@ -188,6 +197,7 @@ export class Sequencer {
     const settle = (): boolean => {
       if (job.settled) return false;
       job.settled = true;
+      this.#waiting.delete(job);
       signal?.removeEventListener("abort", abandon);
       return true;
     };
@@ -205,8 +215,10 @@ export class Sequencer {
       },
       settled: false,
       submission,
+      takenAtMs: this.#options.clock.monotonic(),
     };
     this.#queue.push(job, this.#retryAfterMs());
+    this.#waiting.add(job);
     signal?.addEventListener("abort", abandon, { once: true });
     this.#wake?.();
   }

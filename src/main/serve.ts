@@ -20,6 +20,7 @@ import { SilentRuns } from "../command/lose-runs.ts";
 import { createPersonalStore } from "../command/personal.ts";
 import { authorise } from "../identity/authorise.ts";
 import { ledgerOf } from "../identity/ledger.ts";
+import type { Log } from "../log/log.ts";
 import type { Logger } from "../log/ports.ts";
 import { proofFileOf } from "../query/ledger.ts";
 import { createUploadSigner } from "../store/fs/upload.ts";
@@ -50,6 +51,8 @@ export interface Serving extends AsyncDisposable {
 const MAX_MESSAGE_BYTES = 8 << 20;
 const MAX_TIMEOUT_MS = 24 * 3_600_000;
 const URL_LIFE_MS = 600_000;
+/** A change that waits this long is told of: the disk or the store below does not answer. */
+const STALLED_MS = 5_000;
 const UPLOAD_LOCK_DAYS = 7;
 const DAY_MS = 86_400_000;
 
@@ -80,6 +83,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const bearerOf = (headers: IncomingHttpHeaders, path: string) =>
     callerOf(edge, path, { get: (name) => headers[name]?.toString() ?? null }, undefined);
   let serving = true;
+  owned.use(watchStalls(log, logger));
   const routes = createRoutes({
     artifacts: (path, request, response) => serveArtifacts(edge, path, request, response),
     embedded: {
@@ -98,7 +102,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     next: rpc,
     proof: (headers, path, record) => proofFileOf(deps, publicLog ? undefined : bearerOf(headers, path), record),
     publicLog,
-    ready: () => serving && log.health().writing,
+    ready: () => serving && log.health().writing && log.health().waitingMs < STALLED_MS,
     store,
   });
   const http = owned.use(await listen(routes, { ...options.http, ...(tls === undefined ? {} : { tls }) }));
@@ -152,4 +156,13 @@ function createBlobUrls(signer: ReturnType<typeof createUploadSigner>, base: () 
     };
   };
   return { get: (blob) => signed("GET", blob), put: (blob) => signed("PUT", blob) };
+}
+
+/** What waits for a store says nothing by itself, so it is looked for. */
+function watchStalls(log: Log, logger: Logger): Disposable {
+  const timer = setInterval(() => {
+    const { waitingMs, ...health } = log.health();
+    if (waitingMs >= STALLED_MS) logger.warn({ ...health, waitingMs }, "changes wait for the store");
+  }, STALLED_MS).unref();
+  return { [Symbol.dispose]: () => clearInterval(timer) };
 }

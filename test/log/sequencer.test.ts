@@ -4,7 +4,7 @@ import type { Submission } from "../../src/log/log.ts";
 import { assertDefined } from "../../src/std/assert.ts";
 import { createFaultStore } from "../fakes/fault-store.ts";
 import { createMemoryStore } from "../fakes/memory-store.ts";
-import { createDataset, createProject, createWorld, openIn } from "./world.ts";
+import { createDataset, createProject, createWorld, openIn, quietLogger } from "./world.ts";
 
 it("puts a group into one commit, contiguously, with its references", async () => {
   const store = createMemoryStore();
@@ -98,6 +98,23 @@ it("tells callers whose deadline passes while the store is silent, and commits a
   const waiting = log.submit({ ...createProject("risk", world.init.system), signal: gone.signal });
   gone.abort();
   await expect(waiting).rejects.toMatchObject({ reason: "DEADLINE_EXCEEDED" });
+});
+
+it("says how long a change waits for a store that takes nothing, and warns of it", async () => {
+  const inner = createMemoryStore();
+  const world = await createWorld(inner);
+  const store = createFaultStore(inner);
+  const warnings: string[] = [];
+  const logger = { ...quietLogger, warn: (_: object, message: string) => void warnings.push(message) };
+  await using log = await openIn(world, store, undefined, { logger });
+  expect(log.health().waitingMs).toBe(0);
+  for (let i = 0; i < 4; i++) store.faults.next("create", "error-before", (_, key) => key.startsWith("commits/"));
+  const waiting = log.submit(createProject("fraud", world.init.system));
+  await world.clock.sleep(100);
+  expect(log.health().waitingMs).toBeGreaterThan(0);
+  expect((await waiting).value).toBe("new");
+  expect(log.health().waitingMs).toBe(0);
+  expect(warnings).toHaveLength(3);
 });
 
 it("pushes back when records are not materialised", async () => {
