@@ -90,6 +90,10 @@ export async function* exportEvidence(
   using reader = log.index.reader(seal.size);
   using before = log.index.reader(seal.index as number as TreeSize);
   const visible = new Map<RecordId, boolean>();
+  const mayHaveBytes = (project: RecordId): boolean => {
+    using now = log.index.reader();
+    return callerPermissions(now, caller, project, clock.now()).has("artifact.read");
+  };
   const pack = await buildPack(reader, log.index.nodes(), store, {
     anchors: request.anchors.map(utf8),
     checkpoint: seal.checkpoint,
@@ -97,7 +101,7 @@ export async function* exportEvidence(
     depth: request.depth === 0 ? undefined : request.depth,
     governance: !request.governanceOmitted,
     heads: before.heads(),
-    includeBlobs: request.includeBlobs,
+    blobs: request.includeBlobs ? mayHaveBytes : undefined,
     personal: request.includePersonal ? (ref) => personal.preimage(ref) : undefined,
     roots: indexesOf(reader, wanted.roots),
     visible(project) {

@@ -4,20 +4,21 @@
  */
 import type { IndexReader } from "../index/index.ts";
 import { leafHash, sha256Hex } from "../merkle/hash.ts";
-import { consistencyProof, HashStore, inclusionProof, type NodeReader } from "../merkle/proofs.ts";
+import { consistencyProof, HashStore, inclusionProof, type NodeReader, subtreeRoot } from "../merkle/proofs.ts";
 import { setProof } from "../merkle/set-proof.ts";
-import { parseCheckpoint } from "../note/checkpoint.ts";
+import { type Checkpoint, parseCheckpoint } from "../note/checkpoint.ts";
 import { parseNote } from "../note/note.ts";
 import { canonicalize } from "../record/canonical.ts";
 import { headLeaf } from "../record/heads.ts";
-import type { Json } from "../record/json.ts";
+import type { Json, JsonObject } from "../record/json.ts";
 import { assertDefined } from "../std/assert.ts";
-import { type Digest, digestOf, parseRecordId, type TreeSize } from "../std/brand.ts";
-import { concat, formatHex, utf8 } from "../std/bytes.ts";
+import { type Digest, digestOf, parseRecordId, type RecordId, type TreeSize } from "../std/brand.ts";
+import { equalBytes, formatHex, utf8 } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
+import { Violation } from "../std/violation.ts";
 import { artifactKey } from "../store/keys.ts";
 import type { ObjectStore } from "../store/object-store.ts";
-import { type SelectOptions, select } from "./select.ts";
+import { type SelectOptions, select, type Why } from "./select.ts";
 import { END_OF_ARCHIVE, memberHeader, padding } from "./ustar.ts";
 
 export interface PackRequest extends Omit<SelectOptions, "seal"> {
@@ -25,7 +26,8 @@ export interface PackRequest extends Omit<SelectOptions, "seal"> {
   readonly checkpoint: Uint8Array;
   /** Heads of all projects before the seal. */
   readonly heads: ReadonlyMap<Digest, { readonly count: number; readonly last: Digest }>;
-  readonly includeBlobs: boolean;
+  /** Whether the recipient may have the bytes of a project's artifacts; undefined when they are not asked for. */
+  readonly blobs: ((project: RecordId) => boolean) | undefined;
   /** Gives the preimage of a personal value; undefined when it is not granted or gone. */
   readonly personal: ((ref: string) => Promise<{ salt: string; value: string } | undefined>) | undefined;
   /** Notes that the recipient kept; those of a smaller size become anchors. */
@@ -48,8 +50,84 @@ interface Left {
   readonly why: string;
 }
 
-const PERSONAL = /"personal:sha256:[0-9a-f]{64}"/g;
+interface Blob {
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+  /** Where the bytes lie; undefined when they may not be had. */
+  readonly key: string | undefined;
+}
+
+const MAY_BE_PERSONAL = Buffer.from("personal:sha256:");
+const PERSONAL = /^personal:sha256:[0-9a-f]{64}$/;
 const jsonLine = (value: Json): string => `${canonicalize(value)}\n`;
+
+/** Any number of parts in one: more than a call may have arguments. */
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const out = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
+/** References of personal values in a body. */
+function personalIn(value: Json, into: Set<string>): void {
+  if (typeof value === "string") {
+    if (PERSONAL.test(value)) into.add(value);
+  } else if (typeof value === "object" && value !== null)
+    for (const item of Object.values(value)) personalIn(item, into);
+}
+
+/** The lines of what was selected, and what its records refer to. */
+class Lines {
+  readonly entries: Uint8Array[] = [];
+  readonly records: Uint8Array[] = [];
+  readonly outside: Left[] = [];
+  readonly personal = new Set<string>();
+  readonly artifacts = new Map<string, Blob>();
+  shown = 0;
+  readonly #reader: IndexReader;
+  readonly #mayHave: (project: RecordId) => boolean;
+
+  constructor(reader: IndexReader, { blobs }: PackRequest) {
+    this.#reader = reader;
+    this.#mayHave = blobs ?? (() => false);
+  }
+
+  add(index: number, why: Why | undefined): void {
+    const entry = assertDefined(this.#reader.entry(index), `entry ${index} is indexed`);
+    this.entries.push(utf8(`${index} `), entry.entryBytes, LF);
+    if (why !== undefined) {
+      this.outside.push({ id: entry.record, type: "record", why });
+      this.records.push(LF);
+      return;
+    }
+    const bytes = assertDefined(this.#reader.bytes(index), `the record of entry ${index} is here`);
+    this.shown++;
+    this.records.push(bytes, LF);
+    if (
+      entry.kind !== "artifact" &&
+      !Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes(MAY_BE_PERSONAL)
+    )
+      return;
+    const { body } = assertDefined(this.#reader.record(entry.record), "a record is in the index").record;
+    personalIn(body, this.personal);
+    if (entry.kind === "artifact") this.#addArtifact(entry.project, body);
+  }
+
+  /** Of two projects with the same content, the one that may give it counts. */
+  #addArtifact(project: RecordId, { digest: stated, size_bytes: size }: JsonObject): void {
+    const id = typeof stated === "string" ? parseRecordId(stated) : undefined;
+    if (id === undefined || this.artifacts.get(id)?.key !== undefined) return;
+    const digest = digestOf(id);
+    const key = this.#mayHave(project) ? artifactKey(digestOf(project), digest) : undefined;
+    this.artifacts.set(id, { digest, key, sizeBytes: typeof size === "number" ? size : 0 });
+  }
+}
+
+const LF = utf8("\n");
 
 export async function buildPack(
   reader: IndexReader,
@@ -57,58 +135,35 @@ export async function buildPack(
   store: ObjectStore,
   request: PackRequest,
 ): Promise<BuiltPack> {
-  const { size } = parseCheckpoint(parseNote(request.checkpoint).text);
+  const checkpoint = parseCheckpoint(parseNote(request.checkpoint).text);
+  const { size } = checkpoint;
   const selection = select(reader, { ...request, seal: size - 1 });
-  const outside: Left[] = [];
-  const entryLines: Uint8Array[] = [];
-  const recordLines: Uint8Array[] = [];
-  const LF = utf8("\n");
-  const personalRefs = new Set<string>();
-  const artifacts = new Map<string, { key: string; sizeBytes: number }>();
-  let shown = 0;
-  for (const index of selection.entries) {
-    const entry = assertDefined(reader.entry(index), `entry ${index} is indexed`);
-    entryLines.push(utf8(`${index} `), entry.entryBytes, LF);
-    const why = selection.withheld.get(index);
-    const bytes = why === undefined ? reader.bytes(index) : undefined;
-    if (bytes === undefined) {
-      outside.push({ id: entry.record, type: "record", why: why ?? "not-granted" });
-      recordLines.push(LF);
-      continue;
-    }
-    shown++;
-    recordLines.push(bytes, LF);
-    for (const [match] of new TextDecoder().decode(bytes).matchAll(PERSONAL)) personalRefs.add(match.slice(1, -1));
-    if (entry.kind !== "artifact") continue;
-    const body = reader.record(entry.record)?.record.body;
-    const digest = typeof body?.["digest"] === "string" ? parseRecordId(body["digest"]) : undefined;
-    if (digest !== undefined)
-      artifacts.set(digestOf(digest), {
-        key: artifactKey(digestOf(entry.project), digestOf(digest)),
-        sizeBytes: typeof body?.["size_bytes"] === "number" ? body["size_bytes"] : 0,
-      });
-  }
+  const lines = new Lines(reader, request);
+  for (const index of selection.entries) lines.add(index, selection.withheld.get(index));
+  const { outside } = lines;
 
   const personalLines: string[] = [];
-  for (const id of [...personalRefs].toSorted()) {
+  for (const id of [...lines.personal].toSorted()) {
     const found = await request.personal?.(id);
     if (found === undefined) outside.push({ id, type: "personal", why: "not-granted" });
-    else personalLines.push(jsonLine({ id, ...found }));
+    else personalLines.push(jsonLine({ id, salt: found.salt, value: found.value }));
   }
   const blobs: { name: string; sha256: Digest; size: number; key: string }[] = [];
-  for (const [digest, { key, sizeBytes }] of [...artifacts].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
-    if (request.includeBlobs) blobs.push({ key, name: `blobs/${digest}`, sha256: digest as Digest, size: sizeBytes });
-    else outside.push({ id: `sha256:${digest}`, type: "artifact", why: "not-included" });
+  for (const [id, { digest, key, sizeBytes }] of [...lines.artifacts].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+    if (key !== undefined) blobs.push({ key, name: `blobs/${digest}`, sha256: digest, size: sizeBytes });
+    else outside.push({ id, type: "artifact", why: request.blobs === undefined ? "not-included" : "not-granted" });
   }
+  for (const blob of blobs)
+    if ((await store.head("ledger", blob.key))?.sizeBytes !== blob.size) throw absentBlob(blob.sha256);
 
   const members: { name: string; bytes: Uint8Array }[] = [{ bytes: request.checkpoint, name: "checkpoint" }];
-  const history = historyLines(request.anchors, size, nodes);
+  const history = historyLines(request.anchors, checkpoint, nodes);
   if (history !== "") members.push({ bytes: utf8(history), name: "history.jsonl" });
   members.push(
-    { bytes: concat(...entryLines), name: "entries.txt" },
-    { bytes: concat(...setProof(size, selection.entries, nodes)), name: "proof.bin" },
+    { bytes: joined(lines.entries), name: "entries.txt" },
+    { bytes: joined(setProof(size, selection.entries, nodes)), name: "proof.bin" },
     { bytes: utf8(headLines(request.heads, selection.complete)), name: "heads.jsonl" },
-    { bytes: concat(...recordLines), name: "records.jsonl" },
+    { bytes: joined(lines.records), name: "records.jsonl" },
   );
   if (personalLines.length > 0) members.push({ bytes: utf8(personalLines.join("")), name: "personal.jsonl" });
 
@@ -121,7 +176,9 @@ export async function buildPack(
         ...blobs.map((b) => ({ name: b.name, sha256: b.sha256 as string, size: b.size })),
       ],
       format: "datapilot-evidence/v1",
-      outside: outside.toSorted((a, b) => (a.id < b.id ? -1 : 1)).map((o) => ({ id: o.id, type: o.type, why: o.why })),
+      outside: outside
+        .toSorted((a, b) => (`${a.id} ${a.type}` < `${b.id} ${b.type}` ? -1 : 1))
+        .map((o) => ({ id: o.id, type: o.type, why: o.why })),
       roots: [...new Set(roots)].toSorted(),
     }),
   );
@@ -130,7 +187,7 @@ export async function buildPack(
   return {
     id: sha256Hex(manifest),
     omitted: outside.length,
-    records: shown,
+    records: lines.shown,
     size: size as TreeSize,
     sizeBytes: [...members.map((m) => m.bytes.length), ...blobs.map((b) => b.size)].reduce(
       (total, n) => total + inBlocks(n),
@@ -145,11 +202,7 @@ export async function buildPack(
       for (const blob of blobs) {
         signal?.throwIfAborted();
         const opened = await store.open("ledger", blob.key);
-        if (opened === null || opened.sizeBytes !== blob.size)
-          throw new Fault(
-            "STORE_UNAVAILABLE",
-            `The bytes of artifact sha256:${blob.sha256} are not in the store; run "datapilot verify bucket" and restore them from a replica.`,
-          );
+        if (opened?.sizeBytes !== blob.size) throw absentBlob(blob.sha256);
         yield memberHeader(blob.name, blob.size);
         yield* opened.stream;
         yield padding(blob.size);
@@ -159,15 +212,39 @@ export async function buildPack(
   };
 }
 
-/** A consistency proof from each kept note to the checkpoint, ascending by size. */
-function historyLines(anchors: readonly Uint8Array[], size: number, nodes: NodeReader): string {
-  const bySize = new Map(
-    anchors.map((note) => [parseCheckpoint(parseNote(note).text).size, new TextDecoder().decode(note)] as const),
+const absentBlob = (digest: Digest): Fault =>
+  new Fault(
+    "STORE_UNAVAILABLE",
+    `The bytes of artifact sha256:${digest} are not in the store; run "datapilot verify bucket" and restore them from a replica.`,
   );
+
+function parseAnchor(note: Uint8Array): Checkpoint {
+  try {
+    return parseCheckpoint(parseNote(note).text);
+  } catch (error) {
+    if (!(error instanceof Violation)) throw error;
+    throw new Fault("REQUEST_INVALID", `An anchor is no signed checkpoint: ${error.message}`, { cause: error });
+  }
+}
+
+/**
+ * A consistency proof from each kept note to the checkpoint, ascending by size. A note of another tree gets a proof all the same,
+ * with which whoever keeps it finds the contradiction; but it is no anchor of this one, and its text stays out.
+ */
+function historyLines(anchors: readonly Uint8Array[], { origin, size }: Checkpoint, nodes: NodeReader): string {
+  const bySize = new Map<number, string | undefined>();
+  for (const bytes of anchors) {
+    const anchor = parseAnchor(bytes);
+    if (anchor.size < 1 || anchor.size >= size) continue;
+    const isOurs = anchor.origin === origin && equalBytes(anchor.root, subtreeRoot(0, anchor.size, nodes));
+    bySize.set(anchor.size, isOurs ? new TextDecoder().decode(bytes) : bySize.get(anchor.size));
+  }
   return [...bySize]
-    .filter(([from]) => from > 0 && from < size)
     .toSorted(([a], [b]) => a - b)
-    .map(([from, note]) => jsonLine({ hashes: consistencyProof(from, size, nodes).map(formatHex), note, size: from }))
+    .map(([from, note]) => {
+      const hashes = consistencyProof(from, size, nodes).map(formatHex);
+      return jsonLine(note === undefined ? { hashes, size: from } : { hashes, note, size: from });
+    })
     .join("");
 }
 

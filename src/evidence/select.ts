@@ -5,14 +5,17 @@
  * A record that may not or need not be shown leaves its entry, so that links stay whole; why it is left out is stated.
  */
 import type { IndexReader } from "../index/index.ts";
-import type { Digest, RecordId } from "../std/brand.ts";
-import { digestOf } from "../std/brand.ts";
+import { assertDefined } from "../std/assert.ts";
+import { type Digest, digestOf, type RecordId } from "../std/brand.ts";
+
+/** Why a record is left out (`docs/formats/packs.md` §3). */
+export type Why = "other-project" | "depth" | "not-granted";
 
 export interface Selection {
   /** Indexes of all entries, ascending; the seal is last. */
   readonly entries: readonly number[];
   /** Why the record of an entry is left out. */
-  readonly withheld: ReadonlyMap<number, "other-project" | "depth" | "not-granted">;
+  readonly withheld: ReadonlyMap<number, Why>;
   readonly complete: readonly Digest[];
 }
 
@@ -40,56 +43,97 @@ const ABOUT: Readonly<Record<string, readonly string[]>> = {
   transition: ["subject"],
 };
 
-export function select(reader: IndexReader, options: SelectOptions): Selection {
-  const { depth, seal } = options;
-  const project = (i: number): RecordId => reader.entry(i)?.project ?? ("" as RecordId);
-  const ledger = project(0);
-  const rootProjects = new Set(options.roots.map(project));
-  const complete = new Set<RecordId>([ledger, ...options.complete]);
-  const shown = new Map<number, number>(); // index → links from the nearest root
-  const bare = new Map<number, "other-project" | "depth" | "not-granted">();
-  const queue: number[] = [];
-  const take = (i: number, distance: number): void => {
-    const before = shown.get(i);
-    if (before !== undefined && before <= distance) return;
-    const owner = project(i);
-    if (!complete.has(owner) && !options.visible(owner)) {
-      bare.set(i, rootProjects.has(owner) ? "not-granted" : "other-project");
-      return;
+class Selecting {
+  readonly #reader: IndexReader;
+  readonly #options: SelectOptions;
+  readonly #ledger: RecordId;
+  readonly #rootProjects: ReadonlySet<RecordId>;
+  readonly #projects = new Set<RecordId>();
+  readonly complete: ReadonlySet<RecordId>;
+  readonly shown = new Set<number>();
+  readonly withheld = new Map<number, Why>();
+  /** Shown at the distance that is being walked, and not followed yet. */
+  #here: number[] = [];
+  /** One link further. */
+  #next: number[] = [];
+  #distance = 0;
+
+  constructor(reader: IndexReader, options: SelectOptions) {
+    this.#reader = reader;
+    this.#options = options;
+    this.#ledger = this.#projectOf(0);
+    this.#rootProjects = new Set(options.roots.map((i) => this.#projectOf(i)));
+    this.complete = new Set([this.#ledger, ...options.complete]);
+  }
+
+  /** Distances grow, so that each record is met at its smallest first, and followed once. */
+  walk(): void {
+    const { depth, roots, seal } = this.#options;
+    for (const project of this.complete)
+      for (const i of this.#reader.list({ limit: seal + 1, project })) if (i <= seal) this.#take(i);
+    for (const i of [...roots, 1]) this.#take(i);
+    // Whoever may not read _system gets its seal all the same: nothing is provable without it, and it names nobody.
+    this.#show(seal);
+    while (this.#here.length > 0) {
+      for (let i = this.#here.pop(); i !== undefined; i = this.#here.pop()) this.#follow(i);
+      const further = this.#next;
+      this.#next = [];
+      this.#distance++;
+      const isTooFar = depth !== undefined && this.#distance > depth;
+      for (const i of further) this.#take(i, isTooFar);
     }
-    if (depth !== undefined && distance > depth && !complete.has(owner)) {
-      if (before === undefined) bare.set(i, "depth");
-      return;
-    }
-    bare.delete(i);
-    shown.set(i, distance);
-    queue.push(i);
-  };
-  for (const owner of complete)
-    for (const i of reader.list({ limit: seal + 1, project: owner })) if (i <= seal) take(i, 0);
-  for (const root of options.roots) take(root, 0);
-  take(seal, 0);
-  take(1, 0);
-  for (let i = queue.pop(); i !== undefined; i = queue.pop()) {
-    const distance = shown.get(i) ?? 0;
-    for (const link of reader.out(i)) take(link.target, distance + 1);
-    if (!options.governance || project(i) === ledger) continue;
+  }
+
+  #projectOf(i: number): RecordId {
+    return assertDefined(this.#reader.entry(i), `entry ${i} is indexed`).project;
+  }
+
+  #follow(i: number): void {
+    const { governance, seal } = this.#options;
+    for (const { target } of this.#reader.out(i)) this.#next.push(target);
+    if (!governance || this.#projectOf(i) === this.#ledger) return;
     // Decisions about a record are as near as the record itself.
-    for (const link of reader.in(i))
-      if (link.source < seal && ABOUT[reader.entry(link.source)?.kind ?? ""]?.includes(link.rel) === true)
-        take(link.source, distance);
+    for (const { rel, source } of this.#reader.in(i))
+      if (source < seal && ABOUT[this.#reader.entry(source)?.kind ?? ""]?.includes(rel) === true) this.#take(source);
   }
-  const all = new Set([...shown.keys(), ...bare.keys()]);
-  for (const owner of new Set([...all].map(project))) {
-    const creation = reader.indexOf(owner);
-    if (creation === undefined || all.has(creation)) continue;
-    all.add(creation);
-    if (!options.visible(owner) && !complete.has(owner))
-      bare.set(creation, rootProjects.has(owner) ? "not-granted" : "other-project");
+
+  #take(i: number, isTooFar = false): void {
+    if (this.shown.has(i)) return;
+    const project = this.#projectOf(i);
+    this.#takeProject(project);
+    const why = this.#whyNot(project) ?? (isTooFar && !this.complete.has(project) ? "depth" : undefined);
+    if (why === undefined) this.#show(i);
+    else this.withheld.set(i, why);
   }
+
+  /** The record that created a project certifies the start of its chain: its entry is here when any of the project is. */
+  #takeProject(project: RecordId): void {
+    if (this.#projects.has(project)) return;
+    this.#projects.add(project);
+    this.#take(assertDefined(this.#reader.indexOf(project), "a project has its first entry"));
+  }
+
+  #show(i: number): void {
+    if (this.shown.has(i)) return;
+    this.#takeProject(this.#projectOf(i));
+    this.withheld.delete(i);
+    this.shown.add(i);
+    this.#here.push(i);
+  }
+
+  /** Why no record of a project may be shown; undefined when they may. */
+  #whyNot(project: RecordId): Why | undefined {
+    if (this.complete.has(project) || this.#options.visible(project)) return undefined;
+    return this.#rootProjects.has(project) ? "not-granted" : "other-project";
+  }
+}
+
+export function select(reader: IndexReader, options: SelectOptions): Selection {
+  const selecting = new Selecting(reader, options);
+  selecting.walk();
   return {
-    complete: [...complete].map(digestOf).toSorted(),
-    entries: [...all].toSorted((a, b) => a - b),
-    withheld: bare,
+    complete: [...selecting.complete].map(digestOf).toSorted(),
+    entries: [...selecting.shown, ...selecting.withheld.keys()].toSorted((a, b) => a - b),
+    withheld: selecting.withheld,
   };
 }
