@@ -1,7 +1,7 @@
 /** Answers of the HTTP façades: JSON and faults, with the status that Connect gives the fault's code. */
 import type { ServerResponse } from "node:http";
-import { codeToHttpStatus } from "@connectrpc/connect/protocol-connect";
 import { Code } from "@connectrpc/connect";
+import { codeToHttpStatus } from "@connectrpc/connect/protocol-connect";
 import { faultOf, toConnectError } from "./faults.ts";
 import type { Response } from "./listen.ts";
 

@@ -4,9 +4,10 @@
  * - No member twice in one object: two readers of such a text may see two different requests.
  * - No deeper than `MAX_DEPTH`: what walks the value afterwards does so by recursion.
  */
+
+import type { Json } from "../record/json.ts";
 import { parseUtf8 } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
-import type { Json } from "../record/json.ts";
 
 const MAX_DEPTH = 64;
 

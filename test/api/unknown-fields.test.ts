@@ -3,8 +3,8 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { expect, it } from "vitest";
 import { Outcome } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
-import { CreatePolicyRequestSchema } from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
 import { CreateDatasetRequestSchema } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
+import { CreatePolicyRequestSchema } from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
 import { ResourceSchema } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { refuseUnknown } from "../../src/api/unknown-fields.ts";
 
