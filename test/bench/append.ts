@@ -24,6 +24,15 @@ async function meanSize(folder: string): Promise<number> {
   return Math.round(sizes.reduce((a, b) => a + b, 0) / sizes.length);
 }
 
+/** Median size of the newest files of a folder whose names ascend. */
+async function newestSize(folder: string): Promise<number> {
+  const files = (await readdir(folder, { recursive: true, withFileTypes: true }))
+    .filter((e) => e.isFile())
+    .map((e) => join(e.parentPath, e.name))
+    .toSorted();
+  return median(await Promise.all(files.slice(-100).map(async (file) => (await stat(file)).size)));
+}
+
 export const append: Bench = async ({ folder, progress, quick }) => {
   const seconds = quick ? 2 : 5;
   const rounds = quick ? 1 : 3;
@@ -94,7 +103,9 @@ export const append: Bench = async ({ folder, progress, quick }) => {
   {
     const ack: number[] = [];
     const raw: number[] = [];
-    const size = 2_200;
+    progress("one client");
+    await write(1);
+    const size = await newestSize(join(dir, "ledger/commits"));
     for (let r = 0; r < rounds; r++) {
       progress(`one client, round ${r + 1} of ${rounds}`);
       ack.push(median((await write(1)).timesMs));

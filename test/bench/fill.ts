@@ -127,7 +127,7 @@ async function growHome(
           body: {
             metrics: ["loss", "accuracy", "learning-rate"].map((key, m) => ({
               key,
-              step: seq,
+              step: seq + 1,
               value: (seq + 1) / (m + 7),
             })),
             ...(seq === 0 ? {} : { seq }),
