@@ -12,7 +12,7 @@ import type { RecordId } from "../std/brand.ts";
 import { utf8 } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import { parseTime } from "../std/ports.ts";
-import { mayReport } from "./authorise.ts";
+import { runTokenPermissions } from "./authorise.ts";
 import type { Caller, Origin } from "./caller.ts";
 import { parseSecret, secretDigest } from "./token.ts";
 
@@ -35,7 +35,7 @@ export function authenticate(reader: ViewReader, token: string, nowMs: number, o
   if (expiresMs === undefined || nowMs >= expiresMs) throw invalid("expired");
   const principal = reader.get("entity", row.principal)?.value;
   if (principal === undefined || principal.status === "disabled") throw invalid("disabled");
-  if (row.run !== undefined && !mayReport(reader, row.run)) throw invalid("run_ended");
+  if (row.run !== undefined && runTokenPermissions(reader, row.run).length === 0) throw invalid("run_ended");
   const body = reader.record(principal.revision)?.record.body;
   return {
     principal: row.principal,

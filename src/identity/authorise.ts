@@ -68,10 +68,27 @@ export function permissionsOf(
   return grants;
 }
 
-/** Whether a run's token serves: while the run is running, and when it was called LOST and may still say what became of it. */
-export function mayReport(reader: ViewReader, run: RecordId): boolean {
-  const status = reader.get("run", run)?.value.status;
-  return status === "running" || status === "lost";
+/**
+ * What a run's token permits: all of it while the run is running, and when it was called LOST and may still say what became of
+ * it. Once the run has ended only reports are heard, so that a reporter who missed the answer may ask for it again; what would be
+ * new is refused. Nothing for a run that never started.
+ */
+export function runTokenPermissions(reader: ViewReader, run: RecordId): readonly Permission[] {
+  switch (reader.get("run", run)?.value.status) {
+    case "running":
+    case "lost":
+      return RUN_TOKEN_PERMISSIONS;
+    case "succeeded":
+    case "failed":
+    case "canceled":
+      return ["run.report"];
+    case "planned":
+    case "refused":
+    case "awaiting_approval":
+    case undefined:
+    default:
+      return [];
+  }
 }
 
 /** What a caller may do in a project: the principal's permissions within the limits of the token. */
@@ -82,9 +99,8 @@ export function callerPermissions(
   nowMs: number,
 ): Map<Permission, Grant> {
   if (caller.run !== undefined) {
-    const own = caller.runProject === project && mayReport(reader, caller.run);
-    const enabled = reader.get("entity", caller.principal)?.value.status !== "disabled";
-    return new Map(own && enabled ? RUN_TOKEN_PERMISSIONS.map((p) => [p, { role: "run-token" }]) : []);
+    const own = caller.runProject === project && reader.get("entity", caller.principal)?.value.status !== "disabled";
+    return new Map(own ? runTokenPermissions(reader, caller.run).map((p) => [p, { role: "run-token" }]) : []);
   }
   if (reader.get("entity", caller.token)?.value.status === "revoked") return new Map();
   const grants = permissionsOf(reader, caller.principal, project, nowMs);

@@ -172,9 +172,11 @@ describe("authentication", () => {
     expect(flaw(views(), secret.text, Date.parse(LATER))).toBe("expired");
   });
 
-  it("refuses a run's token when the run ended", () => {
+  it("refuses a run's token when the run was refused, and hears only repeated reports once it ended", () => {
+    expect(flaw(views().set("run", RUN, { status: "refused", batches: 0 }), runSecret.text)).toBe("run_ended");
     const v = views().set("run", RUN, { status: "succeeded", batches: 0 });
-    expect(flaw(v, runSecret.text)).toBe("run_ended");
+    const who = authenticate(v, runSecret.text, NOW, origin);
+    expect([...callerPermissions(v, who, FRAUD, NOW).keys()]).toEqual(["run.report"]);
   });
 
   it("takes the token of a run that was called lost", () => {
@@ -272,7 +274,8 @@ describe("authorisation", () => {
     expect([...callerPermissions(v, run, FRAUD, NOW).keys()]).toEqual(RUN_TOKEN_PERMISSIONS);
     expect(callerPermissions(v, run, OTHER, NOW).size).toBe(0);
     v.set("run", RUN, { status: "failed", batches: 0 });
-    expect(callerPermissions(v, run, FRAUD, NOW).size).toBe(0);
+    expect([...callerPermissions(v, run, FRAUD, NOW).keys()]).toEqual(["run.report"]);
+    expect(callerPermissions(v, run, OTHER, NOW).size).toBe(0);
   });
 
   it("says what is lacking to who may see the project, and nothing to who may not", () => {
