@@ -4,7 +4,7 @@
  * A JSON body that names an unknown field, names one twice or is too deep is refused with a fault as every other error has one:
  * Connect alone would drop what it does not know, take the last of two, and name no reason.
  */
-import { type DescMessage, fromJson, type JsonValue } from "@bufbuild/protobuf";
+import { type DescMessage, fromJson, type JsonReadOptions, type JsonValue, type Registry } from "@bufbuild/protobuf";
 import { Code, ConnectError, createConnectRouter, createContextValues } from "@connectrpc/connect";
 import { readAllBytes, type UniversalHandler, type UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
@@ -24,8 +24,10 @@ import type { Served } from "./services.ts";
 import { parseStrictJson } from "./strict-json.ts";
 
 export interface RpcOptions {
-  readonly services: readonly Served[];
-  readonly metrics: Metrics;
+  readonly services: readonly Pick<Served, "implementation" | "service">[];
+  readonly metrics: Pick<Metrics, "called">;
+  /** Types that an Any in JSON may hold; none when absent. */
+  readonly registry?: Registry;
   readonly readMaxBytes: number;
   readonly maxTimeoutMs: number;
 }
@@ -36,7 +38,7 @@ const COMPRESSIONS = [compressionGzip, compressionBrotli];
 export function createRpcHandler(options: RpcOptions): Handler {
   const router = createConnectRouter({
     acceptCompression: COMPRESSIONS,
-    jsonOptions: { ignoreUnknownFields: false },
+    jsonOptions: jsonOptionsOf(options),
     maxTimeoutMs: options.maxTimeoutMs,
     readMaxBytes: options.readMaxBytes,
   });
@@ -57,12 +59,17 @@ export function createRpcHandler(options: RpcOptions): Handler {
   };
 }
 
+const jsonOptionsOf = ({ registry }: RpcOptions): Partial<JsonReadOptions> => ({
+  ignoreUnknownFields: false,
+  ...(registry === undefined ? {} : { registry }),
+});
+
 async function answer(handler: UniversalHandler, call: UniversalServerRequest, options: RpcOptions) {
   const type = call.header.get("content-type") ?? "";
   if (call.method !== "POST" || handler.method.methodKind !== "unary" || !UNARY_JSON.test(type)) return handler(call);
   let body: JsonValue;
   try {
-    body = await readJson(handler.method.input, call, options.readMaxBytes);
+    body = await readJson(handler.method.input, call, options);
   } catch (error) {
     const shown = toConnectError(error);
     options.metrics.called(
@@ -76,7 +83,8 @@ async function answer(handler: UniversalHandler, call: UniversalServerRequest, o
   return handler({ ...call, body });
 }
 
-async function readJson(input: DescMessage, call: UniversalServerRequest, maxBytes: number): Promise<JsonValue> {
+async function readJson(input: DescMessage, call: UniversalServerRequest, options: RpcOptions): Promise<JsonValue> {
+  const maxBytes = options.readMaxBytes;
   const { body, header } = call;
   const encoding = header.get("content-encoding") ?? "identity";
   const compression = COMPRESSIONS.find((c) => c.name === encoding);
@@ -86,7 +94,7 @@ async function readJson(input: DescMessage, call: UniversalServerRequest, maxByt
   if (compression !== undefined) bytes = await compression.decompress(bytes, maxBytes);
   const json = parseStrictJson(bytes);
   try {
-    fromJson(input, json as JsonValue, { ignoreUnknownFields: false });
+    fromJson(input, json as JsonValue, jsonOptionsOf(options));
   } catch (error) {
     throw malformed(error);
   }

@@ -7,7 +7,6 @@ import { parseArgs } from "node:util";
 import { create, createRegistry, type DescMessage, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import { anyPack } from "@bufbuild/protobuf/wkt";
 import { ConnectError, createServiceImplSpec, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
-import { compressionBrotli, compressionGzip, connectNodeAdapter } from "@connectrpc/connect-node";
 import {
   type ServerCompatRequest,
   ServerCompatRequestSchema,
@@ -30,6 +29,8 @@ import {
 } from "../../gen/ts/connectrpc/conformance/v1/service_pb.ts";
 import { listenGrpc } from "../../src/api/grpc.ts";
 import { type Listener, listen, type Tls } from "../../src/api/listen.ts";
+import { createRpcHandler } from "../../src/api/rpc.ts";
+import type { Served } from "../../src/api/services.ts";
 
 type Received = readonly [DescMessage, Message];
 
@@ -166,14 +167,13 @@ async function start(kind: string | undefined, request: ServerCompatRequest): Pr
   const where = { port: 0, host: "127.0.0.1", ...tlsOf(request) };
   switch (kind) {
     case "http": {
-      const jsonOptions = { registry: createRegistry(file_connectrpc_conformance_v1_service) };
-      const acceptCompression = [compressionGzip, compressionBrotli];
       return listen(
-        connectNodeAdapter({
-          routes: (router) => void router.service(ConformanceService, implementation),
+        createRpcHandler({
+          maxTimeoutMs: 86_400_000,
+          metrics: { called: () => undefined },
           readMaxBytes,
-          jsonOptions,
-          acceptCompression,
+          registry: createRegistry(file_connectrpc_conformance_v1_service),
+          services: [{ implementation: implementation as Served["implementation"], service: ConformanceService }],
         }),
         where,
       );
