@@ -1,7 +1,7 @@
 /** Owns the process of clients, and the runs that they report to. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { enrol, grpcTransport, type ServerProcess, startRun } from "../e2e/server.ts";
 import type { Measured, Order, ReportedRun } from "./load.ts";

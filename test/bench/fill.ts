@@ -13,9 +13,9 @@ import type { RecordId } from "../../src/std/brand.ts";
 import { createFileStore } from "../../src/store/fs/file-store.ts";
 import type { CreateOptions, ObjectStore, PutOutcome } from "../../src/store/object-store.ts";
 import { grpcTransport, initHome, type NewHome, startRun, startServer } from "../e2e/server.ts";
+import { quietLogger } from "../log/world.ts";
 import { enrol } from "./clients.ts";
 import { RUN_BATCHES } from "./load.ts";
-import { quietLogger } from "../log/world.ts";
 
 const GROUP = 500;
 const IN_FLIGHT = 6;

@@ -2,8 +2,9 @@
  * A process of clients, started by the benchmark: each client makes one unary call after the other through grpc-js. Takes orders as
  * messages and answers with what it measured.
  */
-import { type ChannelCredentials, Client, credentials, Metadata } from "@grpc/grpc-js";
+
 import { create, toBinary } from "@bufbuild/protobuf";
+import { type ChannelCredentials, Client, credentials, Metadata } from "@grpc/grpc-js";
 import { BatchAppendRunEventsRequestSchema } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 
 /** A run that one client reports to. */

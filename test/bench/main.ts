@@ -8,9 +8,9 @@ import { useNativeSha256 } from "../../src/main/home.ts";
 import { temporaryFolder } from "../e2e/server.ts";
 import { append } from "./append.ts";
 import { offline } from "./offline.ts";
+import { type Bench, markdownOf, type Row, tableOf } from "./row.ts";
 import { size } from "./size.ts";
 import { walks } from "./walks.ts";
-import { type Bench, markdownOf, type Row, tableOf } from "./row.ts";
 
 const BENCHES: Readonly<Record<string, Bench>> = { append, offline, size, walks };
 

@@ -183,7 +183,7 @@ async function packRows(filled: Filled, rounds: number, progress: (text: string)
           depth: undefined,
           governance: true,
           heads: before.heads(),
-          includeBlobs: false,
+          blobs: undefined,
           personal: () => Promise.resolve(undefined),
           roots: [root],
           visible: () => true,
