@@ -30,7 +30,6 @@ import {
 import { listenGrpc } from "../../src/api/grpc.ts";
 import { type Listener, listen, type Tls } from "../../src/api/listen.ts";
 import { createRpcHandler } from "../../src/api/rpc.ts";
-import type { Served } from "../../src/api/services.ts";
 
 type Received = readonly [DescMessage, Message];
 
@@ -173,7 +172,7 @@ async function start(kind: string | undefined, request: ServerCompatRequest): Pr
           metrics: { called: () => undefined },
           readMaxBytes,
           registry: createRegistry(file_connectrpc_conformance_v1_service),
-          services: [{ implementation: implementation as Served["implementation"], service: ConformanceService }],
+          services: [{ implementation, service: ConformanceService }],
         }),
         where,
       );
