@@ -33,17 +33,7 @@ import type { Outcome, Submission } from "./submission.ts";
 import { createTiledLog, type TiledLog } from "./tlog.ts";
 
 export type { Seal } from "./seal.ts";
-export type {
-  Admitted,
-  Committed,
-  CommittedRecord,
-  Draft,
-  DraftLink,
-  DraftRef,
-  Lane,
-  Outcome,
-  Submission,
-} from "./submission.ts";
+export type { Draft, Outcome, Submission } from "./submission.ts";
 
 /** Why an entry is in the log: `proof` leads from `leafHash` to the root of `checkpoint`. */
 export interface LogReceipt {

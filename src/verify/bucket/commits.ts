@@ -9,6 +9,7 @@ import { parseTime } from "../../std/ports.ts";
 import { Violation } from "../../std/violation.ts";
 import { commitKey } from "../../store/keys.ts";
 import { type Audit, checkLock, DAY_MS, type Listed } from "./audit.ts";
+import { checkLinks } from "./links.ts";
 import type { RecordObjects } from "./records.ts";
 import { type SealClaim, Seals } from "./seals.ts";
 
@@ -167,21 +168,6 @@ class Walker {
 }
 
 const daysOf = ({ default_retention_days: days }: JsonObject): number => (typeof days === "number" ? days : 0);
-
-export function checkLinks(
-  links: readonly { readonly rel: string; readonly to: string }[],
-  id: string,
-  index: number,
-  indexes: ReadonlyMap<string, number>,
-  { stages }: Audit,
-): void {
-  for (const { rel, to } of links) {
-    const target = indexes.get(to);
-    if (target === undefined)
-      stages.records.fail("link.dangling", id, `its link ${rel} to ${to} names no record before it`);
-    else if (target >= index) stages.records.fail("link.order", id, `its link ${rel} names a record that came later`);
-  }
-}
 
 export const walkCommits = (
   audit: Audit,

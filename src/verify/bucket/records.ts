@@ -6,7 +6,7 @@ import { Violation } from "../../std/violation.ts";
 import { parseKey, recordKey } from "../../store/keys.ts";
 import { readRecord } from "../records.ts";
 import { type Audit, checkLock, each } from "./audit.ts";
-import { checkLinks } from "./commits.ts";
+import { checkLinks } from "./links.ts";
 
 /** Of records that no entry names, this many are named. */
 const STRANGERS_SHOWN = 100;
