@@ -57,6 +57,8 @@ class Records {
   readonly #manifest: Manifest;
   readonly #allowed: ReadonlySet<string>;
   readonly #rootProjects: ReadonlySet<string>;
+  /** Entries whose line is not empty. */
+  readonly #here = new Set<string>();
   readonly #stage: Stage;
 
   constructor(entries: readonly PackEntry[], manifest: Manifest, allowed: ReadonlySet<string>, stage: Stage) {
@@ -76,6 +78,7 @@ class Records {
       this.#checkLeftOut(item);
       return undefined;
     }
+    this.#here.add(at);
     if (this.#manifest.outside.record.has(at)) this.#stage.fail("pack.manifest", at, "is listed as outside, yet here");
     try {
       const record = readRecord(line, item.entry, item.index);
@@ -116,9 +119,10 @@ class Records {
   }
 
   /** Roots are here, and what is listed as left out has an entry. */
-  checkManifest(held: ReadonlySet<string>): void {
+  checkManifest(): void {
     for (const root of this.#manifest.roots)
-      if (!held.has(root)) this.#stage.fail("pack.manifest", root, "is a root, and its record is not in the pack");
+      if (!this.#here.has(root))
+        this.#stage.fail("pack.manifest", root, "is a root, and its record is not in the pack");
     for (const id of this.#manifest.outside.record.keys())
       if (!this.#indexes.has(id)) this.#stage.fail("pack.manifest", id, "is listed as outside, but has no entry here");
   }
@@ -148,6 +152,6 @@ export function checkRecords(
 ): PackRecord[] {
   const records = new Records(entries, manifest, allowed, stage);
   const out = records.all(lines);
-  records.checkManifest(new Set(out.filter((r) => r.record !== undefined).map((r) => r.entry.record)));
+  records.checkManifest();
   return out;
 }

@@ -25,7 +25,7 @@ import { authenticate } from "../../src/identity/authenticate.ts";
 import type { Caller } from "../../src/identity/caller.ts";
 import { openLmdbIndex } from "../../src/index/lmdb/lmdb-index.ts";
 import { initLedger } from "../../src/log/init.ts";
-import { ephemeralKeys } from "../../src/log/keys/key-files.ts";
+import { ephemeralKeys, type NativeLedgerKeys } from "../../src/log/keys/key-files.ts";
 import { openLog } from "../../src/log/log.ts";
 import type { Draft } from "../../src/log/submission.ts";
 import type { JsonObject } from "../../src/record/json.ts";
@@ -85,13 +85,18 @@ export interface World extends AsyncDisposable {
 export interface WorldOptions {
   readonly policies?: readonly JsonObject[];
   readonly approvers?: readonly { name: string; displayName: string }[];
+  /** Keys that a test knows; fresh ones when absent. */
+  readonly keys?: NativeLedgerKeys;
 }
 
-export async function createWorld({ policies = [], approvers = [] }: WorldOptions = {}): Promise<World> {
+export async function createWorld({
+  approvers = [],
+  keys = ephemeralKeys(ORIGIN),
+  policies = [],
+}: WorldOptions = {}): Promise<World> {
   const folder = await mkdtemp(join(tmpdir(), "datapilot-command-"));
   const clock = new StandingClock();
   const random = seededRandom(7);
-  const keys = ephemeralKeys(ORIGIN);
   const lastSigned = new MemoryLastSigned();
   const store = await createFileStore({
     root: join(folder, "store"),

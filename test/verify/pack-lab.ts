@@ -33,6 +33,8 @@ export const salt = (name: string): string => formatBase64Url(seedOf(`salt ${nam
 export interface LabKey {
   readonly name: string;
   readonly algorithm: KeyAlgorithm;
+  readonly id: number;
+  readonly publicKey: Uint8Array;
   readonly vkey: string;
   sign(message: Uint8Array): Uint8Array;
   /** A signature line under a checkpoint's text. */
@@ -48,6 +50,7 @@ export function labKey(name: string, algorithm: KeyAlgorithm, seed = `${name} ${
     pq === undefined ? ed25519.sign(message, secret) : ml_dsa44.sign(message, pq.secretKey, { extraEntropy: false });
   return {
     algorithm,
+    id,
     line(text, timeS = 0) {
       if (algorithm === 1) return signatureLine(name, id, sign(utf8(text)));
       return signatureLine(
@@ -57,6 +60,7 @@ export function labKey(name: string, algorithm: KeyAlgorithm, seed = `${name} ${
       );
     },
     name,
+    publicKey,
     sign,
     vkey: formatVkey(name, algorithm, publicKey),
   };
@@ -151,6 +155,11 @@ interface Head {
 export class LabLedger {
   readonly items: Item[] = [];
   readonly tree = new HashStore();
+  readonly origin: string;
+
+  constructor(origin = ORIGIN) {
+    this.origin = origin;
+  }
 
   get size(): number {
     return this.items.length;
@@ -236,7 +245,7 @@ export class LabLedger {
     size = this.size,
     by: readonly LabKey[] = [KEYS.log, KEYS.logPq],
     cosigned: readonly { readonly key: LabKey; readonly timeS: number }[] = [],
-    text = formatCheckpoint({ origin: ORIGIN, root: this.tree.root(size), size }),
+    text = formatCheckpoint({ origin: this.origin, root: this.tree.root(size), size }),
   ): Uint8Array {
     return formatNote(text, [...by.map((k) => k.line(text, 0)), ...cosigned.map((c) => c.key.line(text, c.timeS))]);
   }
