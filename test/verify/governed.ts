@@ -120,8 +120,9 @@ function packed(ledger: LabLedger): Uint8Array {
   for (const { body, kind } of records) {
     for (const [id] of JSON.stringify(body).matchAll(/personal:sha256:[0-9a-f]{64}/g))
       outside.set(id, { id, type: "personal", why: "not-granted" });
-    if (kind === "artifact")
-      outside.set(String(body["digest"]), { id: String(body["digest"]), type: "artifact", why: "not-included" });
+    const { digest } = body;
+    if (kind === "artifact" && typeof digest === "string")
+      outside.set(digest, { id: digest, type: "artifact", why: "not-included" });
   }
   const root = records.findLastIndex((r) => r.kind === "model.version");
   return archiveOf(
