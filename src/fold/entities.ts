@@ -73,14 +73,13 @@ export function foldEntity(folding: Folding): void {
   const numbered = series ?? versionOf;
   const row: EntityRow = {
     kind,
+    ...(kind === "ledger" || (name !== "" && typeof body["name"] === "string") ? { name } : {}),
+    ...(numbered === undefined ? {} : { ordinal: takeNumber(folding, numbered, kind) }),
+    ...(parent === undefined ? {} : { parent }),
     project: folding.project,
     revision: folding.id,
     ...(spec.status === undefined ? {} : { status: spec.status }),
-    ...(parent === undefined ? {} : { parent }),
-    ...(numbered === undefined ? {} : { ordinal: takeNumber(folding, numbered, kind) }),
-    ...(name === "" || typeof body["name"] !== "string" ? {} : { name }),
     ...(spec.built === true && inheritsTaint(folding) ? { tainted: true as const } : {}),
-    ...(kind === "ledger" ? { name } : {}),
   };
   folding.put("entity", folding.id, row);
   if (spec.named !== undefined)

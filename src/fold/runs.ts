@@ -8,8 +8,21 @@ export const RUN_START = "run.start";
 export function setRun(folding: Folding, run: RecordId, change: Partial<RunRow>): void {
   const row = folding.get("run", run);
   if (row === undefined) return;
-  folding.put("run", run, { ...row, ...change });
+  putRun(folding, run, { ...row, ...change });
   if (change.status !== undefined && change.status !== row.status) folding.updateEntity(run, { status: change.status });
+}
+
+/** Members in canonical order, which is written faster. */
+function putRun(folding: Folding, run: RecordId, row: RunRow): void {
+  const { batches, decision, finish, last, start, status } = row;
+  folding.put("run", run, {
+    batches,
+    ...(decision === undefined ? {} : { decision }),
+    ...(finish === undefined ? {} : { finish }),
+    ...(last === undefined ? {} : { last }),
+    ...(start === undefined ? {} : { start }),
+    status,
+  });
 }
 
 export function foldRun(folding: Folding): void {
@@ -40,7 +53,7 @@ export function foldRunBatch(folding: Folding): void {
   const run = folding.link("run");
   const row = run === undefined ? undefined : folding.get("run", run);
   if (run === undefined || row === undefined) return;
-  folding.put("run", run, { ...row, batches: row.batches + 1, last: folding.id });
+  putRun(folding, run, { ...row, batches: row.batches + 1, last: folding.id });
   folding.put("nth", batchKey(run, row.batches), { id: folding.id });
 }
 

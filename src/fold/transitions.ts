@@ -101,10 +101,10 @@ function moveBinding(folding: Folding, id: RecordId, project: RecordId, to: stri
 function bindingOf(id: RecordId, body: Readonly<Record<string, unknown>>): Binding {
   const { role, principal, group, expires_at: expiresAt } = body as Partial<Binding>;
   return {
-    id,
-    role: role ?? "",
-    ...(principal === undefined ? {} : { principal }),
-    ...(group === undefined ? {} : { group: { members: group.members ?? [], name: group.name } }),
     ...(expiresAt === undefined ? {} : { expires_at: expiresAt }),
+    ...(group === undefined ? {} : { group: { members: group.members ?? [], name: group.name } }),
+    id,
+    ...(principal === undefined ? {} : { principal }),
+    role: role ?? "",
   };
 }

@@ -2,7 +2,7 @@
 import { createPublicKey, hash, type KeyObject, verify } from "node:crypto";
 import { parentPort, workerData } from "node:worker_threads";
 import { foldedPart } from "../fold/fold.ts";
-import { setSha256 } from "../merkle/hash.ts";
+import { setSha256Text } from "../merkle/hash.ts";
 import { isStrictEd25519, pureVerifier, type SignatureVerifier } from "../note/signatures.ts";
 import { CommitChain } from "../record/chain.ts";
 import type { CommitHeader } from "../record/commit.ts";
@@ -50,7 +50,7 @@ const verifier: SignatureVerifier = {
   mlDsa44: (publicKey, message, signature) => pureVerifier.mlDsa44(publicKey, message, signature),
 };
 
-setSha256((data) => hash("sha256", data, "buffer"));
+setSha256Text((data, form) => hash("sha256", data, form));
 const port = assertDefined(parentPort, "this is a thread");
 const { origin } = workerData as { readonly origin: string | undefined };
 let chain = CommitChain.genesis();

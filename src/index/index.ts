@@ -7,6 +7,7 @@
  * - Nothing here is a source of truth: the log never signs what it read from an index.
  */
 
+import type { Op } from "../fold/fold.ts";
 import type { Rows, View, ViewReader } from "../fold/view.ts";
 import type { NodeReader } from "../merkle/proofs.ts";
 import type { ValidCommit } from "../record/chain.ts";
@@ -28,6 +29,8 @@ export interface Watermark {
 
 /** A commit to apply; with its bytes it is kept in the tail until it is published. */
 export interface AppliedCommit extends ValidCommit {
+  /** What the fold says of each item, when whoever made the commit has folded them on top of the same state. */
+  readonly ops?: readonly (readonly Op[])[];
   readonly bytes?: Uint8Array;
 }
 

@@ -89,6 +89,9 @@ class Walk {
   readonly #visibleBits: Uint32Array;
   readonly #visibleProjects = new NumberList(16);
   readonly #hiddenProjects = new Set<number>();
+  /** The block whose projects were read last. */
+  #block = -1;
+  #projects: Uint32Array = new Uint32Array();
 
   constructor(graph: Adjacency, limit: number, visible: ((project: RecordId) => boolean) | undefined) {
     this.#graph = graph;
@@ -105,7 +108,13 @@ class Walk {
     const bit = 1 << (n & 31);
     if ((held & bit) !== 0) return;
     if (this.#visible !== undefined) {
-      const project = this.#graph.outBlock(n >>> BLOCK_BITS).projects[n & BLOCK_MASK] as number;
+      // Neighbours in the graph are often neighbours in the log.
+      const block = n >>> BLOCK_BITS;
+      if (block !== this.#block) {
+        this.#block = block;
+        this.#projects = this.#graph.outBlock(block).projects;
+      }
+      const project = this.#projects[n & BLOCK_MASK] as number;
       if (!has(this.#visibleBits, project) && !this.#ask(project, this.#visible)) {
         bits[word] = held | bit;
         this.withheld.push(n);

@@ -2,9 +2,9 @@
  * The log as this process has applied it: chain, tree, index and the memory of changes, moved together by `apply` and by nothing
  * else. The chain decides what comes next and what its root is; the index answers; the tree proves.
  */
-import type { Index, IndexReader } from "../index/index.ts";
+import type { AppliedCommit, Index, IndexReader } from "../index/index.ts";
 import { consistencyProof } from "../merkle/proofs.ts";
-import type { CommitChain, ValidCommit } from "../record/chain.ts";
+import type { CommitChain } from "../record/chain.ts";
 import { assert } from "../std/assert.ts";
 import type { RecordId, TreeSize } from "../std/brand.ts";
 import { Changes } from "./changes.ts";
@@ -55,7 +55,7 @@ export class Applied {
   }
 
   /** Applies the commit that comes next. Either all of it moves, or it throws and the process must stop writing. */
-  apply(commit: ValidCommit, bytes: Uint8Array): void {
+  apply(commit: Omit<AppliedCommit, "bytes">, bytes: Uint8Array): void {
     this.index.apply([{ ...commit, bytes }]);
     this.#chain = this.#chain.advance(commit);
     for (const item of commit.items) this.tree.append(item.leaf);

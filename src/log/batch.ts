@@ -5,7 +5,7 @@
  * - every entry continues its project's chain;
  * - each placed entry is folded, so that the next group is checked against it.
  */
-import { foldRecord } from "../fold/fold.ts";
+import { foldRecord, type Op } from "../fold/fold.ts";
 import type { ViewReader } from "../fold/view.ts";
 import type { Frontier } from "../merkle/frontier.ts";
 import { leafHash, sha256Hex } from "../merkle/hash.ts";
@@ -35,7 +35,8 @@ export interface CommitStamp {
 /** A commit that was made here: valid by construction, so nobody parses it again. */
 export interface MadeCommit {
   readonly bytes: Uint8Array;
-  readonly commit: ValidCommit;
+  /** With what the fold says of each item. */
+  readonly commit: ValidCommit & { readonly ops: readonly (readonly Op[])[] };
 }
 
 /** The applied log. */
@@ -48,6 +49,7 @@ export interface BatchBase {
 
 export class Batch {
   readonly items: ValidItem[] = [];
+  readonly #ops: (readonly Op[])[] = [];
   readonly #overlay: Overlay;
   readonly #base: BatchBase;
   readonly #chain: CommitChain;
@@ -103,9 +105,11 @@ export class Batch {
       const index = this.size as number as LogIndex;
       const item: ValidItem = { entry, entryBytes: bytes, index, leaf, record: made.record, recordBytes: made.bytes };
       this.#moved.set(project, { count: entry.seq + 1, last: formatHex(leaf) as Digest });
-      for (const key of this.#overlay.apply(item, foldRecord(this.#overlay, item))) this.#changes.note(key, index);
+      const ops = foldRecord(this.#overlay, item);
+      for (const key of this.#overlay.apply(item, ops)) this.#changes.note(key, index);
       this.#frontier.append(leaf);
       this.items.push(item);
+      this.#ops.push(ops);
     }
     this.#bytes += admission.bytes;
     return first;
@@ -131,7 +135,10 @@ export class Batch {
       this.items.map((i) => ({ entry: i.entryBytes, record: i.recordBytes })),
       key,
     );
-    return { bytes, commit: { hash: sha256Hex(bytes), header: headerOf(bytes), items: this.items, n: chain.n } };
+    return {
+      bytes,
+      commit: { hash: sha256Hex(bytes), header: headerOf(bytes), items: this.items, n: chain.n, ops: this.#ops },
+    };
   }
 }
 

@@ -6,7 +6,7 @@ import { hash, randomBytes } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { setSha256 } from "../merkle/hash.ts";
+import { setSha256Text } from "../merkle/hash.ts";
 import { parseCommit } from "../record/commit.ts";
 import { Fault } from "../std/faults.ts";
 import type { Clock, Random } from "../std/ports.ts";
@@ -40,7 +40,7 @@ export const systemClock: Clock = {
 export const systemRandom: Random = { bytes: (length) => new Uint8Array(randomBytes(length)) };
 
 /** The platform's SHA-256 is several times as fast as the pure one. */
-export const useNativeSha256 = (): void => setSha256((data) => hash("sha256", data, "buffer"));
+export const useNativeSha256 = (): void => setSha256Text((data, form) => hash("sha256", data, form));
 
 /** Makes the folders of a new home; refuses one that holds something. */
 export async function createHome(root: string): Promise<Home> {

@@ -18,8 +18,18 @@ const tooDeep = (): Violation => refuse("objects and lists are nested too deep")
 /** Order of UTF-16 code units, which is what `<` compares. */
 const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** Writes a value; throws a Violation for what canonical JSON cannot hold. `depth` is the number of levels allowed. */
-export function canonicalize(value: Json, depth: number = MAX_DEPTH): string {
+/** Writes a value; throws a Violation for what canonical JSON cannot hold. */
+export function canonicalize(value: Json): string {
+  // Native stringify writes the same, three times as fast, when members are in order. Only lone surrogates it escapes.
+  if (isInOrder(value, MAX_DEPTH)) {
+    const text = JSON.stringify(value);
+    if (!text.includes("\\ud")) return text;
+  }
+  return write(value, MAX_DEPTH);
+}
+
+/** The long way. `depth` is the number of levels allowed. */
+function write(value: Json, depth: number): string {
   if (typeof value === "string") {
     if (!value.isWellFormed()) throw refuse("a text has a lone surrogate");
     return JSON.stringify(value);
@@ -34,7 +44,7 @@ export function canonicalize(value: Json, depth: number = MAX_DEPTH): string {
   if (depth <= 0) throw tooDeep();
   let out = "";
   if (Array.isArray(value)) {
-    for (const item of value as readonly Json[]) out += `${out === "" ? "" : ","}${canonicalize(item, depth - 1)}`;
+    for (const item of value as readonly Json[]) out += `${out === "" ? "" : ","}${write(item, depth - 1)}`;
     return `[${out}]`;
   }
   const object = value as Readonly<Record<string, Json>>;
@@ -42,7 +52,7 @@ export function canonicalize(value: Json, depth: number = MAX_DEPTH): string {
   if (!isSorted(names)) names.sort(byCodeUnits);
   for (const name of names) {
     if (!name.isWellFormed()) throw refuse("a member name has a lone surrogate");
-    out += `${out === "" ? "" : ","}${JSON.stringify(name)}:${canonicalize(object[name] as Json, depth - 1)}`;
+    out += `${out === "" ? "" : ","}${JSON.stringify(name)}:${write(object[name] as Json, depth - 1)}`;
   }
   return `{${out}}`;
 }
@@ -54,13 +64,14 @@ function isSorted(names: readonly string[]): boolean {
 
 export const canonicalBytes = (value: Json): Uint8Array => utf8(canonicalize(value));
 
-/** Whether members stand in canonical order all the way down. Throws where the value is nested too deep. */
+/** Whether members stand in canonical order all the way down, and numbers are finite. Throws where it is nested too deep. */
 function isInOrder(value: Json, depth: number): boolean {
-  if (typeof value !== "object" || value === null) return true;
+  if (typeof value === "number") return Number.isFinite(value);
+  if (typeof value !== "object" || value === null) return value !== undefined;
   if (depth <= 0) throw tooDeep();
   if (Array.isArray(value)) {
     for (const item of value as readonly Json[])
-      if (typeof item === "object" && item !== null && !isInOrder(item, depth - 1)) return false;
+      if (typeof item !== "string" && !isInOrder(item, depth - 1)) return false;
     return true;
   }
   const object = value as Readonly<Record<string, Json>>;
@@ -70,7 +81,7 @@ function isInOrder(value: Json, depth: number): boolean {
     if (last !== undefined && name <= last) return false;
     last = name;
     const member = object[name] as Json;
-    if (typeof member === "object" && member !== null && !isInOrder(member, depth - 1)) return false;
+    if (typeof member !== "string" && !isInOrder(member, depth - 1)) return false;
   }
   return true;
 }
@@ -92,10 +103,9 @@ export function parseCanonical(bytes: Uint8Array, options: ParseOptions = {}): J
   } catch {
     throw refuse("the text is not JSON");
   }
-  // Native stringify writes what canonicalize does when members are in order, three times as fast. Apart from lone surrogates,
-  // which it escapes; a text with such an escape goes the long way.
+  // A text with the escape of a lone surrogate goes the long way.
   if (isInOrder(value, maxDepth) && JSON.stringify(value) === text && !text.includes("\\ud")) return value;
   // The long way also decides where JSON.parse moved members: those whose names look like array indexes come first.
-  if (canonicalize(value, maxDepth) !== text) throw refuse("the text is not the canonical form of its value");
+  if (write(value, maxDepth) !== text) throw refuse("the text is not the canonical form of its value");
   return value;
 }

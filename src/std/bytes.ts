@@ -37,6 +37,13 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return true;
 }
 
+/** Bytes from a text that has one character for each. */
+export function fromLatin1(text: string): Uint8Array {
+  const out = new Uint8Array(text.length);
+  for (let i = 0; i < out.length; i++) out[i] = text.charCodeAt(i);
+  return out;
+}
+
 const HEX_OF = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, "0"));
 
 export function formatHex(bytes: Uint8Array): string {

@@ -24,5 +24,8 @@ const TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/;
 export function parseTime(text: string): number | undefined {
   if (!TIME.test(text)) return undefined;
   const ms = Date.parse(text);
-  return Number.isNaN(ms) || formatTime(ms) !== text ? undefined : ms;
+  if (Number.isNaN(ms)) return undefined;
+  // Parsing takes the 31st of a shorter month, and an hour 24, for the next day.
+  const mayRoll = text.slice(8, 10) > "28" || text.slice(11, 13) > "23";
+  return mayRoll && formatTime(ms) !== text ? undefined : ms;
 }

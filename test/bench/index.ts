@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openLmdbIndex } from "../../src/index/lmdb/lmdb-index.ts";
 import { rebuild } from "../../src/index/rebuild.ts";
-import { setSha256 } from "../../src/merkle/hash.ts";
+import { setSha256Text } from "../../src/merkle/hash.ts";
 import { writeLog } from "../fold/synthetic-log.ts";
 
-setSha256((data) => hash("sha256", data, "buffer"));
+setSha256Text((data, form) => hash("sha256", data, form));
 const json = process.argv.includes("--json");
 const records = Number(process.argv[2] ?? 100_000) || 100_000;
 const small = writeLog(Math.min(records, 50_000), () => 40);

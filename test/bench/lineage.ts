@@ -9,11 +9,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TraverseQuery, traverse } from "../../src/index/lineage.ts";
 import { openLmdbIndex } from "../../src/index/lmdb/lmdb-index.ts";
-import { setSha256 } from "../../src/merkle/hash.ts";
+import { setSha256Text } from "../../src/merkle/hash.ts";
 import { createRandom } from "../fold/synthetic-log.ts";
 import { type GraphNode, graphCommits } from "../index/graph.ts";
 
-setSha256((data) => hash("sha256", data, "buffer"));
+setSha256Text((data, form) => hash("sha256", data, form));
 const NODES = 440_000;
 const random = createRandom(1);
 let links = 0;

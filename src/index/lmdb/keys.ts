@@ -84,14 +84,20 @@ function writeHash(text: string, at: number): number {
   return at + 33;
 }
 
-export const viewKey = (view: View, text: string): Buffer => Buffer.from(scratch.subarray(0, writeViewKey(view, text)));
+function written(end: number): Buffer {
+  const key = Buffer.allocUnsafe(end);
+  scratch.copy(key, 0, 0, end);
+  return key;
+}
+
+export const viewKey = (view: View, text: string): Buffer => written(writeViewKey(view, text));
 
 /** Key of an older version of a row: behind a NUL, which no key holds, the index that made it. */
 export function historyKey(view: View, text: string, changedAt: number): Buffer {
   const end = writeViewKey(view, text);
   scratch[end] = 0;
   scratch.writeUInt32BE(changedAt, end + 1);
-  return Buffer.from(scratch.subarray(0, end + 5));
+  return written(end + 5);
 }
 
 /** The text of a view's key; undefined for one that was hashed. */

@@ -3,10 +3,9 @@
  * and what was there is never changed, so it answers the same whatever is appended meanwhile.
  */
 import type { Rows, View, ViewRow } from "../../fold/view.ts";
-import { formatEntry } from "../../record/entry.ts";
 import type { LedgerRecord } from "../../record/record.ts";
 import { type Digest, digestOf, idOf, type LogIndex, type RecordId, type TreeSize } from "../../std/brand.ts";
-import { formatHex, utf8 } from "../../std/bytes.ts";
+import { formatHex } from "../../std/bytes.ts";
 import type { Adjacency, IndexedCommit, IndexedEntry, IndexReader, InLink, ListQuery, OutLink } from "../index.ts";
 import { LINK_BLOCK } from "./links.ts";
 import { ANY_KIND, ANY_PROJECT } from "./lists.ts";
@@ -61,14 +60,14 @@ export class LmdbReader implements IndexReader {
 
   entry(i: number): IndexedEntry | undefined {
     if (!this.#holds(i)) return undefined;
-    const { entries, kinds } = this.#state();
+    const state = this.#state();
+    const { entries, kinds } = state;
     const row = entries.row(i);
     const record = entries.id(i);
     const project = entries.hex(row.project);
-    const text = formatEntry({ prev: formatHex(row.prev) as Digest, project, record, seq: row.seq });
     return {
       commit: row.commit,
-      entryBytes: utf8(text),
+      entryBytes: state.entryBytes(i),
       index: i as LogIndex,
       kind: kinds.name(row.kind),
       project: idOf(project),

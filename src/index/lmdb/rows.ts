@@ -2,13 +2,17 @@
  * Tables `view` and `history`: the newest version of each row under its key, the older ones under key and the index that made
  * them. A row that never changes is stored once, and a reader of the newest state reads once.
  *
- * A stored row is the index that made it (big-endian) and its canonical JSON, empty when the row is gone.
+ * A stored row is the index that made it (big-endian) and its packed canonical JSON, empty when the row is gone.
  */
 import type { TextOp } from "../../fold/state-digest.ts";
 import { type Rows as RowsOf, VIEWS, type View, type ViewRow } from "../../fold/view.ts";
+import { canonicalize } from "../../record/canonical.ts";
+import type { JsonObject } from "../../record/json.ts";
 import type { LogIndex, RecordId } from "../../std/brand.ts";
+import { Absence, textHash } from "./absence.ts";
 import { Generations } from "./cache.ts";
 import { afterPrefix, historyKey, textOfViewKey, viewKey } from "./keys.ts";
+import { pack, unpack } from "./packed.ts";
 import type { Tables, WriteSet } from "./tables.ts";
 
 /** Rows of a view in one generation. */
@@ -33,6 +37,9 @@ interface Older {
 const byView = <T>(create: () => T): Readonly<Record<View, T>> =>
   Object.fromEntries(VIEWS.map((view) => [view, create()])) as Record<View, T>;
 
+const EMPTY_KEY = Buffer.alloc(1);
+const VIEW_SEED = Object.fromEntries(VIEWS.map((view, i) => [view, i])) as Record<View, number>;
+
 /** Where there never was a row. */
 const NOTHING: Version = { changedAt: -1 as LogIndex, value: null };
 
@@ -44,11 +51,16 @@ export class RowStore {
   /** Older versions of those. */
   readonly #older = byView(() => new Map<string, Older[]>());
 
+  readonly #absence: Absence | undefined;
+
   constructor(tables: Tables) {
     this.#tables = tables;
+    const [first] = tables.range("view", { limit: 1, start: EMPTY_KEY });
+    if (first === undefined) this.#absence = new Absence();
   }
 
   #newest(view: View, key: string): Version {
+    if (this.#absence?.lacks(textHash(key, VIEW_SEED[view]))) return NOTHING;
     const held = this.#pending[view].get(key) ?? this.#caches[view].get(key);
     if (held !== undefined) return held;
     const stored = this.#tables.get("view", viewKey(view, key));
@@ -82,12 +94,24 @@ export class RowStore {
   /** Takes what the entry `index`, of record `id`, changes. */
   change(index: LogIndex, op: TextOp, id: RecordId): void {
     const { view, key, text, value } = op;
+    const hash = this.#absence === undefined ? 0 : textHash(key, VIEW_SEED[view]);
+    if (this.#absence?.lacks(hash)) {
+      this.#absence.add(hash);
+      this.#pending[view].set(key, { changedAt: index, text, value });
+      return;
+    }
     const pending = this.#pending[view].get(key);
     if (pending !== undefined) this.#retire(view, key, pending.changedAt, pending.text);
     // What a record says of itself is new.
-    else if (key !== id && this.#caches[view].get(key) !== NOTHING) {
-      const stored = this.#tables.get("view", viewKey(view, key));
-      if (stored !== undefined) this.#retire(view, key, stored.readUInt32BE() as LogIndex, stored.toString("utf8", 4));
+    else if (key !== id) {
+      const before = this.#newest(view, key);
+      if (before !== NOTHING)
+        this.#retire(
+          view,
+          key,
+          before.changedAt,
+          before.value === null ? "" : canonicalize(before.value as JsonObject),
+        );
     }
     this.#pending[view].set(key, { changedAt: index, text, value });
   }
@@ -101,14 +125,12 @@ export class RowStore {
   collect(set: WriteSet): void {
     for (const view of VIEWS) {
       for (const [key, row] of this.#pending[view]) {
-        const value = Buffer.allocUnsafe(4 + Buffer.byteLength(row.text));
+        const value = pack(row.text, 4);
         value.writeUInt32BE(row.changedAt);
-        value.write(row.text, 4);
         set.put("view", viewKey(view, key), value);
       }
       for (const [key, older] of this.#older[view])
-        for (const { changedAt, text } of older)
-          set.put("history", historyKey(view, key, changedAt), Buffer.from(text));
+        for (const { changedAt, text } of older) set.put("history", historyKey(view, key, changedAt), pack(text, 0));
     }
   }
 
@@ -135,9 +157,9 @@ export class RowStore {
 const parse = (text: string): object | null => (text === "" ? null : (JSON.parse(text) as object));
 const decode = (stored: Buffer): Version => ({
   changedAt: stored.readUInt32BE() as LogIndex,
-  value: parse(stored.toString("utf8", 4)),
+  value: parse(unpack(stored, 4)),
 });
 const decodeOlder = (key: Buffer, stored: Buffer): Version => ({
   changedAt: key.readUInt32BE(key.length - 4) as LogIndex,
-  value: parse(stored.toString()),
+  value: parse(unpack(stored, 0)),
 });

@@ -3,17 +3,20 @@
  * in; the transaction itself is `lmdb-index.ts`.
  */
 import { createHash } from "node:crypto";
-import { foldRecord } from "../../fold/fold.ts";
+import { foldRecord, type Op } from "../../fold/fold.ts";
 import { INITIAL_STATE, nextStateOf, textOps } from "../../fold/state-digest.ts";
 import type { View, ViewReader, ViewRow } from "../../fold/view.ts";
 import { Frontier } from "../../merkle/frontier.ts";
 import type { ValidItem } from "../../record/chain.ts";
+import { type CommitItem, formatPayload } from "../../record/commit.ts";
+import { entryBytes } from "../../record/entry.ts";
 import type { LedgerRecord } from "../../record/record.ts";
 import { assert, assertDefined } from "../../std/assert.ts";
 import { type Digest, digestOf, type LogIndex, type RecordId, type TreeSize } from "../../std/brand.ts";
-import { formatHex, parseHex } from "../../std/bytes.ts";
+import { concat, formatHex, parseHex } from "../../std/bytes.ts";
 import { Violation } from "../../std/violation.ts";
 import type { AppliedCommit, IndexedCommit, Watermark } from "../index.ts";
+import { Absence } from "./absence.ts";
 import { Generations } from "./cache.ts";
 import { Entries } from "./entries.ts";
 import { hexDigestKey, u32Key } from "./keys.ts";
@@ -21,6 +24,7 @@ import { Links } from "./links.ts";
 import { ANY_KIND, ANY_PROJECT, Lists } from "./lists.ts";
 import { Names } from "./names.ts";
 import { Nodes } from "./nodes.ts";
+import { Records } from "./records.ts";
 import { RowStore } from "./rows.ts";
 import type { Tables, WriteSet } from "./tables.ts";
 
@@ -41,6 +45,9 @@ const START: Watermark = {
   state: formatHex(INITIAL_STATE) as Digest,
 };
 
+/** Of the first bytes, so that ids whose rows in `digest` are one have one hash. */
+const prefixHash = (id: RecordId): number => Number.parseInt(id.slice(7, 15), 16) | 0;
+
 type StoredCommit = Omit<IndexedCommit, "n">;
 
 export class IndexState {
@@ -52,6 +59,7 @@ export class IndexState {
   readonly links: Links;
   readonly lists: Lists;
   readonly rows: RowStore;
+  readonly #bytes: Records;
   #state: Uint8Array;
   #watermark: Watermark;
   /** Index of a project's creation, by its digest. */
@@ -59,12 +67,15 @@ export class IndexState {
   readonly #ids = new Generations<RecordId, number>(CACHED_IDS);
   readonly #records = new Generations<number, LedgerRecord>(CACHED_RECORDS);
   readonly #newCommits = new Map<number, StoredCommit>();
-  readonly #newTail = new Map<number, Uint8Array>();
+  readonly #newTail = new Map<number, { readonly bytes: Uint8Array; readonly payload: number }>();
   /** Commits to drop from the tail. */
   readonly #oldTail: number[] = [];
   /** Entries that are not written yet. */
   readonly #newIds = new Map<RecordId, number>();
-  readonly #newBytes = new Map<number, Uint8Array>();
+  /** Those of which `check` found that no written id begins like them. */
+  readonly #unwritten = new Set<RecordId>();
+  #checking = false;
+  readonly #absence: Absence | undefined;
   readonly #newProjects: { readonly index: number; readonly digest: Digest }[] = [];
   readonly #foldReader = new FoldReader(this);
 
@@ -73,6 +84,7 @@ export class IndexState {
     const stored = tables.get("meta", WATERMARK);
     this.#watermark = stored === undefined ? START : (JSON.parse(stored.toString()) as Watermark);
     const { size, state } = this.#watermark;
+    if (size === 0) this.#absence = new Absence();
     this.kinds = new Names(tables, "kinds");
     this.rels = new Names(tables, "rels");
     this.entries = new Entries(tables, size);
@@ -80,6 +92,7 @@ export class IndexState {
     this.links = new Links(tables, size);
     this.lists = new Lists(tables);
     this.rows = new RowStore(tables);
+    this.#bytes = new Records(tables, size);
     this.#state = assertDefined(parseHex(state), "a stored digest is hex");
     for (const { key, value } of tables.range("project", { start: u32Key(0) }))
       this.projects.set(value.toString("hex") as Digest, key.readUInt32BE());
@@ -95,11 +108,18 @@ export class IndexState {
 
   /** Index of a record, also of one that is not written yet. */
   indexOf(id: RecordId): number | undefined {
+    if (this.#absence?.lacks(prefixHash(id))) {
+      if (this.#checking) this.#unwritten.add(id);
+      return undefined;
+    }
     const known = this.#newIds.get(id) ?? this.#ids.get(id);
     if (known !== undefined) return known;
     const hex = digestOf(id);
     const stored = this.tables.get("digest", hexDigestKey(hex));
-    if (stored === undefined) return undefined;
+    if (stored === undefined) {
+      if (this.#checking) this.#unwritten.add(id);
+      return undefined;
+    }
     for (let at = 0; at < stored.length; at += 4) {
       const index = stored.readUInt32LE(at);
       if (this.entries.hex(index) !== hex) continue;
@@ -110,7 +130,7 @@ export class IndexState {
   }
 
   bytes(index: number): Uint8Array | undefined {
-    return this.#newBytes.get(index) ?? this.tables.get("record", u32Key(index));
+    return this.#bytes.get(index);
   }
 
   record(index: number): LedgerRecord | undefined {
@@ -125,7 +145,7 @@ export class IndexState {
 
   add(commit: AppliedCommit): void {
     const before = this.#watermark;
-    for (const item of commit.items) this.#addItem(item, commit.n);
+    for (const [i, item] of commit.items.entries()) this.#addItem(item, commit.n, commit.ops?.[i]);
     const size = (before.size + commit.items.length) as TreeSize;
     const state = formatHex(this.#state) as Digest;
     const root = formatHex(Frontier.from(size, this.frontier()).root()) as Digest;
@@ -139,10 +159,10 @@ export class IndexState {
       time: commit.header.time,
     };
     this.#newCommits.set(commit.n, stored);
-    if (commit.bytes !== undefined) this.#newTail.set(commit.n, commit.bytes);
+    if (commit.bytes !== undefined) this.#newTail.set(commit.n, { bytes: commit.bytes, payload: commit.header.bytes });
   }
 
-  #addItem(item: ValidItem, commit: number): void {
+  #addItem(item: ValidItem, commit: number, folded: readonly Op[] | undefined): void {
     const { entry, record, recordBytes } = item;
     const index = this.nodes.size;
     assert(item.index === index, "entries follow each other");
@@ -150,7 +170,7 @@ export class IndexState {
     const hex = digestOf(id);
 
     this.#foldReader.size = index as TreeSize;
-    const ops = textOps(foldRecord(this.#foldReader, item));
+    const ops = textOps(folded ?? foldRecord(this.#foldReader, item));
     for (const op of ops) this.rows.change(index as LogIndex, op, id);
     this.#state = nextStateOf(this.#state, index, ops);
 
@@ -172,11 +192,21 @@ export class IndexState {
     this.lists.append(project, kind, index);
     this.lists.append(ANY_PROJECT, kind, index);
     this.#newIds.set(id, index);
-    if (recordBytes !== null) this.#newBytes.set(index, recordBytes);
+    this.#absence?.add(prefixHash(id));
+    this.#bytes.append(recordBytes);
   }
 
   /** Checks what must hold before anything changes: that the commits follow, and that no record is an entry twice. */
   check(commits: readonly AppliedCommit[]): void {
+    this.#checking = true;
+    try {
+      this.#check(commits);
+    } finally {
+      this.#checking = false;
+    }
+  }
+
+  #check(commits: readonly AppliedCommit[]): void {
     const seen = new Set<RecordId>();
     let { n, size } = this.#watermark as { n: number; size: number };
     for (const commit of commits) {
@@ -205,11 +235,13 @@ export class IndexState {
   }
 
   collect(set: WriteSet): void {
-    for (const [index, bytes] of this.#newBytes) set.put("record", u32Key(index), bytes);
+    this.#bytes.collect(set);
     this.#collectDigests(set);
     for (const { index, digest } of this.#newProjects) set.put("project", u32Key(index), Buffer.from(digest, "hex"));
     for (const [n, stored] of this.#newCommits) set.put("commit", u32Key(n), Buffer.from(JSON.stringify(stored)));
-    for (const [n, bytes] of this.#newTail) set.put("tail", u32Key(n), bytes);
+    // The payload is made of what the index holds anyway.
+    for (const [n, { bytes, payload }] of this.#newTail)
+      set.put("tail", u32Key(n), bytes.subarray(0, bytes.length - payload));
     for (const n of this.#oldTail) set.remove("tail", u32Key(n));
     this.entries.collect(set);
     this.nodes.collect(set);
@@ -230,7 +262,7 @@ export class IndexState {
       const prefix = hex.slice(0, 2 * key.length);
       let indexes = shared.get(prefix);
       if (indexes === undefined) {
-        const stored = this.tables.get("digest", key);
+        const stored = this.#unwritten.has(id) ? undefined : this.tables.get("digest", key);
         indexes =
           stored === undefined ? [] : Array.from({ length: stored.length / 4 }, (_, k) => stored.readUInt32LE(4 * k));
         shared.set(prefix, indexes);
@@ -250,7 +282,7 @@ export class IndexState {
   settle(): void {
     for (const [id, index] of this.#newIds) this.#ids.set(id, index);
     this.#newIds.clear();
-    this.#newBytes.clear();
+    this.#unwritten.clear();
     this.#newProjects.length = 0;
     this.#newCommits.clear();
     this.#newTail.clear();
@@ -260,6 +292,7 @@ export class IndexState {
     this.links.settle();
     this.lists.settle();
     this.rows.settle();
+    this.#bytes.settle();
   }
 
   commit(n: number): IndexedCommit | undefined {
@@ -270,7 +303,25 @@ export class IndexState {
   }
 
   commitBytes(n: number): Uint8Array | undefined {
-    return this.#newTail.get(n) ?? (this.#oldTail.includes(n) ? undefined : this.tables.get("tail", u32Key(n)));
+    const held = this.#newTail.get(n);
+    if (held !== undefined) return held.bytes;
+    const head = this.#oldTail.includes(n) ? undefined : this.tables.get("tail", u32Key(n));
+    const commit = head === undefined ? undefined : this.commit(n);
+    if (head === undefined || commit === undefined) return undefined;
+    const items: CommitItem[] = [];
+    for (let i = commit.first as number; i < commit.size; i++)
+      items.push({ entry: this.entryBytes(i), record: this.bytes(i) ?? null });
+    return concat(head, formatPayload(items));
+  }
+
+  entryBytes(i: number): Uint8Array {
+    const { prev, project, seq } = this.entries.row(i);
+    return entryBytes({
+      prev: formatHex(prev) as Digest,
+      project: this.entries.hex(project),
+      record: this.entries.id(i),
+      seq,
+    });
   }
 
   /** Drops the commits that end at or below `size` from the tail. */

@@ -6,8 +6,12 @@
  * - After a sync failed nothing more is written: the kernel may have dropped the pages and would report success next time.
  * - Files under `tmp` bear the name of the process that owns them, so that a sweep takes only what the dead left.
  *
- * Calls that touch metadata are synchronous (some microseconds, where a trip through the thread pool costs 50 or more); syncs
- * and large bodies go through the pool. Measured: p50 of one create 0.59 ms so, 0.70 ms with every call in the pool.
+ * Calls that touch metadata are synchronous (some microseconds, where a trip through the thread pool costs 50 or more) while
+ * nothing is being synced; syncs and large bodies go through the pool. Measured: p50 of one create 0.59 ms so, 0.70 ms with
+ * every call in the pool.
+ * While something is being synced, calls that make, name or remove files wait until the journal is written: then they go
+ * through the pool too, so that the event loop does not stand still. Measured with 8 creates in flight: the loop is held for
+ * 0.4 ms a file so, and for 3.8 ms with these calls synchronous.
  */
 import {
   closeSync,
@@ -15,7 +19,11 @@ import {
   fstatSync,
   fsync,
   futimesSync,
+  link,
+  linkSync,
+  mkdir,
   mkdirSync,
+  open,
   openSync,
   readdirSync,
   readFileSync,
@@ -23,6 +31,7 @@ import {
   renameSync,
   statfs,
   statSync,
+  unlink,
   unlinkSync,
   write,
   writeFileSync,
@@ -38,6 +47,10 @@ import type { Clock, Random } from "../../std/ports.ts";
 const fsyncAsync = promisify(fsync);
 const writeAsync = promisify(write);
 const statfsAsync = promisify(statfs);
+const openAsync = promisify(open);
+const linkAsync = promisify(link);
+const unlinkAsync = promisify(unlink);
+const mkdirAsync = promisify(mkdir);
 
 /** Bodies up to this size are written without a trip through the thread pool. */
 const SYNC_WRITE_BYTES = 64 * 1024;
@@ -145,6 +158,7 @@ export class Disk {
   #measuring: Promise<void> | undefined;
   #lastMtimeUs = 0;
   #sequence = 0;
+  #syncs = 0;
   #broken: unknown;
 
   constructor(options: { root: string; minimumFreeBytes: number | undefined; clock: Clock; random: Random }) {
@@ -295,7 +309,7 @@ export class Disk {
     fill: (fd: number) => Promise<void>,
   ): Promise<TemporaryFile> {
     const path = this.temporaryPath();
-    const fd = openSync(path, "wx", mode);
+    const fd = this.#isSyncing ? await openAsync(path, "wx", mode) : openSync(path, "wx", mode);
     try {
       let etag: string;
       try {
@@ -315,12 +329,32 @@ export class Disk {
   }
 
   async syncFile(fd: number): Promise<void> {
+    this.#syncs++;
     try {
       await fsyncAsync(fd);
     } catch (error) {
       this.#broken = error;
       throw error;
+    } finally {
+      this.#syncs--;
     }
+  }
+
+  /** Whether a call that changes a folder may have to wait for the journal. */
+  get #isSyncing(): boolean {
+    return this.#syncs > 0;
+  }
+
+  /** Gives a file a second name. */
+  async link(from: string, to: string): Promise<void> {
+    if (this.#isSyncing) await linkAsync(from, to);
+    else linkSync(from, to);
+  }
+
+  /** As `discard`, without holding the event loop. */
+  async remove(path: string): Promise<void> {
+    if (!this.#isSyncing) return this.discard(path);
+    await unlinkAsync(path).catch(() => undefined);
   }
 
   discard(path: string): void {
@@ -352,7 +386,8 @@ export class Disk {
     if (path === this.root) return;
     await this.ensureFolder(dirname(path));
     try {
-      mkdirSync(path);
+      if (this.#isSyncing) await mkdirAsync(path);
+      else mkdirSync(path);
     } catch (error) {
       if (codeOf(error) !== "EEXIST") throw error;
     }

@@ -16,7 +16,6 @@ import {
   fchmodSync,
   fstatSync,
   futimesSync,
-  linkSync,
   lstatSync,
   open,
   openSync,
@@ -232,19 +231,26 @@ class LocalFileStore implements FileStore {
 
   /** Gives a synced file its final name. Before the link nothing has happened; after it, only success or `unknown`. */
   async #publish(temporary: TemporaryFile, path: string, options: CreateOptions): Promise<PutOutcome> {
+    let linked: boolean;
+    let removing: Promise<void> | undefined;
     try {
       refuseAborted(options.signal, "a write");
-      const linked = await this.#link(temporary.path, path);
-      try {
-        // Also before `exists`: the winner may not have synced its link yet, and the loser may be about to rely on it.
-        await this.#disk.syncFolder(dirname(path));
-      } catch (error) {
-        return { outcome: "unknown", cause: error };
-      }
-      if (!linked) return { outcome: "exists" };
-    } finally {
+      linked = await this.#link(temporary.path, path);
+    } catch (error) {
       this.#disk.discard(temporary.path);
+      throw error;
     }
+    try {
+      // Also before `exists`: the winner may not have synced its link yet, and the loser may be about to rely on it.
+      const syncing = this.#disk.syncFolder(dirname(path));
+      removing = this.#disk.remove(temporary.path);
+      await syncing;
+    } catch (error) {
+      return { outcome: "unknown", cause: error };
+    } finally {
+      await removing;
+    }
+    if (!linked) return { outcome: "exists" };
     if (options.retainUntil !== undefined && this.lock === "compliance") {
       try {
         chmodSync(path, MODE_LOCKED);
@@ -259,7 +265,7 @@ class LocalFileStore implements FileStore {
   async #link(from: string, to: string): Promise<boolean> {
     for (let tries = 1; ; tries++) {
       try {
-        linkSync(from, to);
+        await this.#disk.link(from, to);
         return true;
       } catch (error) {
         const code = codeOf(error);
