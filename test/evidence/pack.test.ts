@@ -1,8 +1,8 @@
 /** Packs of a real ledger: what they hold for whom, that they verify, and that the same question gives the same bytes. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { buildPack, type PackRequest } from "../../src/evidence/pack.ts";
-import { nativeVerifier } from "../../src/log/native-verifier.ts";
 import type { Seal } from "../../src/log/log.ts";
+import { nativeVerifier } from "../../src/log/native-verifier.ts";
 import { formatNote } from "../../src/note/note.ts";
 import { parseTrustPolicy } from "../../src/note/trust-policy.ts";
 import { assertDefined } from "../../src/std/assert.ts";

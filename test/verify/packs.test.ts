@@ -1,9 +1,9 @@
 /** Every vector of packs gives its verdict, and every code of the formats has one. */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { vectorFiles, vectors } from "./vectors.ts";
 import { edit, outcomeOf, readFile, VECTORS, verifyBytes } from "./vector-runner.ts";
 import type { Vector } from "./vectors.ts";
+import { vectorFiles, vectors } from "./vectors.ts";
 
 const index = JSON.parse(new TextDecoder().decode(readFile("index.json"))) as { readonly vectors: readonly Vector[] };
 

@@ -8,7 +8,7 @@ const MARK = 1;
 const NOT_HEX = 0xff;
 
 const DIGIT = new Uint8Array(128).fill(NOT_HEX);
-for (const [value, digit] of [..."0123456789abcdef"].entries()) DIGIT[digit.charCodeAt(0)] = value;
+for (let value = 0; value < 16; value++) DIGIT[value.toString(16).charCodeAt(0)] = value;
 
 let scratch = Buffer.allocUnsafeSlow(1 << 14);
 
