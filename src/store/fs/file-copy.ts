@@ -3,14 +3,34 @@
  * whose names are no keys, so that a verifier sees what does not belong. Says nothing of locks: copying changes the dates that
  * carry them, and a copy's locks would prove nothing about the original's.
  */
-import { readdir, readFile, stat } from "node:fs/promises";
+import { type Dirent, readFile } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "../../std/faults.ts";
 import { parseKey } from "../keys.ts";
 import type { Bucket, ObjectInfo, ObjectStore } from "../object-store.ts";
 
-/** What reading takes of the port. */
-export type StoreReader = Pick<ObjectStore, "get" | "head" | "list" | "lock">;
+/** What reading takes of the port; a listing says names alone, since asking for more of each file costs more than reading it. */
+export interface StoreReader extends Pick<ObjectStore, "get" | "head" | "lock"> {
+  list(bucket: Bucket, prefix: string): AsyncIterable<Pick<ObjectInfo, "key">>;
+}
+
+/** The callback form: verification reads a file for each record, and a promise's handle doubles what that costs. */
+const read = (path: string): Promise<Buffer> =>
+  new Promise((resolve, reject) => {
+    readFile(path, (error, body) => (error === null ? resolve(body) : reject(error)));
+  });
+
+/** Folders whose names are read before they are asked for: with few files in each, a listing is all folders. */
+const AHEAD = 16;
+
+interface Named {
+  readonly entry: Dirent;
+  /** Ends with a slash for a folder. */
+  readonly key: string;
+  /** What the folder holds, when that was asked for ahead. */
+  below?: Promise<Named[]>;
+}
 
 const isAbsent = (error: unknown): boolean =>
   ["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "");
@@ -33,27 +53,23 @@ export function openFileCopy(root: string): StoreReader {
       throw unreadable(key, error);
     }
   }
-  async function* walk(folder: string, at: string, prefix: string): AsyncGenerator<string> {
-    const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
+  /** What a folder holds, descending, so that the end of the list comes first. */
+  async function namesIn(bucket: Bucket, at: string, prefix: string): Promise<Named[]> {
+    const entries = await readdir(join(root, bucket, at), { withFileTypes: true }).catch((error: unknown) => {
       if (isAbsent(error)) return [];
       throw unreadable(at, error);
     });
-    const named = entries
-      .map((e) => ({ isFolder: e.isDirectory(), key: `${at}${e.name}${e.isDirectory() ? "/" : ""}` }))
-      .toSorted((a, b) => (a.key < b.key ? -1 : 1));
-    for (const { isFolder, key } of named) {
-      if (isFolder) {
-        if (key.startsWith(prefix) || prefix.startsWith(key))
-          yield* walk(join(folder, key.slice(at.length, -1)), key, prefix);
-      } else if (key.startsWith(prefix)) yield key;
-    }
+    return entries
+      .map((entry) => ({ entry, key: `${at}${entry.name}${entry.isDirectory() ? "/" : ""}` }))
+      .filter(({ entry, key }) => key.startsWith(prefix) || (entry.isDirectory() && prefix.startsWith(key)))
+      .toSorted((a, b) => (a.key < b.key ? 1 : -1));
   }
   return {
     async get(bucket, key) {
       const path = pathOf(bucket, key);
       if (path === undefined) return null;
       try {
-        return { body: await readFile(path), etag: "" };
+        return { body: await read(path), etag: "" };
       } catch (error) {
         if (isAbsent(error)) return null;
         throw unreadable(key, error);
@@ -64,9 +80,19 @@ export function openFileCopy(root: string): StoreReader {
       return path === undefined ? null : infoOf(path, key);
     },
     async *list(bucket, prefix) {
-      for await (const key of walk(join(root, bucket), "", prefix)) {
-        const info = await infoOf(join(root, bucket, key), key);
-        if (info !== null) yield info;
+      const waiting = await namesIn(bucket, "", prefix);
+      const below = (named: Named): Promise<Named[]> => {
+        named.below ??= namesIn(bucket, named.key, prefix);
+        // Whoever awaits it hears of the failure; until then nobody must.
+        named.below.catch(() => undefined);
+        return named.below;
+      };
+      for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+        const { entry, key } = next;
+        if (entry.isDirectory()) {
+          for (const later of waiting.slice(-AHEAD)) if (later.entry.isDirectory()) void below(later);
+          for (const named of await below(next)) waiting.push(named);
+        } else if (entry.isFile() || (await infoOf(join(root, bucket, key), key)) !== null) yield { key };
       }
     },
     // A copy proves nothing about the locks of what it was copied from.
