@@ -2,10 +2,10 @@
  * Acknowledged records through the gRPC port of a real server: BatchAppendRunEvents, the call that training jobs make all the time,
  * each client on a run of its own. An answer means: durable, in the log, under a signed checkpoint, with its proof.
  */
-import { readdir, stat } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { initHome, startServer } from "../e2e/server.ts";
-import { Clients, enrol, runsFor } from "./clients.ts";
+import { Clients, enrol, runsFor, settle } from "./clients.ts";
 import type { Measured } from "./load.ts";
 import { rawCreates } from "./raw.ts";
 import { atLeast, atMost, type Bench, beside, median, type Row } from "./row.ts";
@@ -44,12 +44,23 @@ export const append: Bench = async ({ folder, progress, quick }) => {
   const runs64 = await runsFor(server, token, PROJECT, 64, 3, "many");
   const runs16 = runs64.slice(0, 16);
   const { grpc } = server;
-  const empty = (n: number) =>
-    clients.measure({ call: { path: EMPTY, token: "" }, grpc, runs: runs64.slice(0, n), seconds });
-  const known = (n: number) =>
-    clients.measure({ call: { path: HEALTH, token }, grpc, runs: runs64.slice(0, n), seconds });
+  const measure = async (order: Parameters<Clients["measure"]>[0]): Promise<Measured> => {
+    await settle(server, token);
+    return clients.measure(order);
+  };
+  const rawRate = async (body: Uint8Array, inFlight: number) => {
+    await settle(server, token);
+    return rawCreates(folder, body, inFlight, seconds);
+  };
+  const empty = (n: number) => measure({ call: { path: EMPTY, token: "" }, grpc, runs: runs64.slice(0, n), seconds });
+  const known = (n: number) => measure({ call: { path: HEALTH, token }, grpc, runs: runs64.slice(0, n), seconds });
   const write = (n: number, batch = 1) =>
-    clients.measure({ call: { batch, project: PROJECT }, grpc, runs: runs64.slice(0, n), seconds });
+    measure({ call: { batch, project: PROJECT }, grpc, runs: runs64.slice(0, n), seconds });
+  const cpuMs = async (): Promise<number> => {
+    const fields = (await readFile(`/proc/${server.pid}/stat`, "utf8")).split(") ")[1]?.split(" ") ?? [];
+    // In hundredths of a second, of the process in user mode and in the kernel.
+    return 10 * (Number(fields[11]) + Number(fields[12]));
+  };
   progress("warming up");
   await clients.measure({ call: { batch: 1, project: PROJECT }, grpc, runs: runs16, seconds: quick ? 2 : 4 });
   const body = new Uint8Array(await meanSize(join(dir, "ledger/records"))).fill(0x61);
@@ -57,6 +68,7 @@ export const append: Bench = async ({ folder, progress, quick }) => {
 
   for (const n of [16, 64]) {
     const found = {
+      cpu: [] as number[],
       empty: [] as number[],
       known: [] as number[],
       p50: [] as number[],
@@ -67,10 +79,12 @@ export const append: Bench = async ({ folder, progress, quick }) => {
       progress(`${n} clients, round ${r + 1} of ${rounds}`);
       found.empty.push(rate(await empty(n)));
       found.known.push(rate(await known(n)));
+      const cpu = await cpuMs();
       const written = await write(n);
+      found.cpu.push((1_000 * ((await cpuMs()) - cpu)) / written.calls);
       found.write.push(rate(written));
       found.p50.push(median(written.timesMs));
-      found.raw.push((await rawCreates(folder, body, n, seconds)).perSecond);
+      found.raw.push((await rawRate(body, n)).perSecond);
     }
     const value = median(found.write);
     rows.push({
@@ -79,7 +93,7 @@ export const append: Bench = async ({ folder, progress, quick }) => {
         beside(`authenticated reads (${HEALTH.slice(1)})`, median(found.known)),
         atLeast(`raw create + fsync, ${n} in flight`, value, median(found.raw), 1),
       ],
-      note: `acknowledgement p50 ${median(found.p50).toFixed(1)} ms; records of ${body.length} bytes`,
+      note: `acknowledgement p50 ${median(found.p50).toFixed(1)} ms; ${Math.round(median(found.cpu))} µs of the server's processors a record; records of ${body.length} bytes`,
       unit: "records/s",
       value,
       what: `acknowledged records, unary, ${n} clients`,
@@ -90,7 +104,7 @@ export const append: Bench = async ({ folder, progress, quick }) => {
     for (let r = 0; r < rounds; r++) {
       progress(`batches of ${BATCH}, ${n} clients, round ${r + 1} of ${rounds}`);
       found.write.push(BATCH * rate(await write(n, BATCH)));
-      found.raw.push((await rawCreates(folder, body, n, seconds)).perSecond);
+      found.raw.push((await rawRate(body, n)).perSecond);
     }
     const value = median(found.write);
     rows.push({
@@ -109,7 +123,7 @@ export const append: Bench = async ({ folder, progress, quick }) => {
     for (let r = 0; r < rounds; r++) {
       progress(`one client, round ${r + 1} of ${rounds}`);
       ack.push(median((await write(1)).timesMs));
-      raw.push((await rawCreates(folder, new Uint8Array(size), 1, seconds)).p50Ms);
+      raw.push((await rawRate(new Uint8Array(size), 1)).p50Ms);
     }
     const value = median(ack);
     const base = median(raw);

@@ -2,8 +2,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { enrol, grpcTransport, type ServerProcess, startRun } from "../e2e/server.ts";
+import { LedgerService } from "../../gen/ts/animus/datapilot/v1/ledger_pb.ts";
+import { clientOf, enrol, grpcTransport, type ServerProcess, startRun } from "../e2e/server.ts";
 import type { Measured, Order, ReportedRun } from "./load.ts";
 
 const LOAD = fileURLToPath(new URL("./load.ts", import.meta.url));
@@ -59,6 +61,16 @@ export async function runsFor(
       await Promise.all(Array.from({ length: each }, (_, k) => startRun(transport, project, `${label}-${c}-${k}`))),
     );
   return all;
+}
+
+/** Waits until the server has nothing left to do behind its answers, so that no round pays for the one before. */
+export async function settle(server: ServerProcess, token: string): Promise<void> {
+  const ledger = clientOf(LedgerService, grpcTransport(server, token));
+  for (;;) {
+    const { publishedSize, treeSize } = await ledger.getHealth({});
+    if (publishedSize === treeSize) return;
+    await sleep(100);
+  }
 }
 
 export { enrol };

@@ -1,8 +1,9 @@
 /**
  * `make bench`: every figure beside its baseline, measured in the same run. `node test/bench/main.ts [--only NAME] [--json] [--quick]
- * [--markdown]`; progress goes to standard error.
+ * [--document]`; progress goes to standard error. `--document` also writes the table into `docs/benchmarks.md`.
  */
-import { cpus, release, totalmem } from "node:os";
+import { readFile, writeFile } from "node:fs/promises";
+import { cpus, loadavg, release, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import { useNativeSha256 } from "../../src/main/home.ts";
 import { temporaryFolder } from "../e2e/server.ts";
@@ -14,10 +15,14 @@ import { walks } from "./walks.ts";
 
 const BENCHES: Readonly<Record<string, Bench>> = { append, offline, size, walks };
 
+const DOCUMENT = new URL("../../docs/benchmarks.md", import.meta.url);
+const BEGIN = "<!-- written by make bench -->";
+const END = "<!-- end -->";
+
 const { values } = parseArgs({
   options: {
+    document: { type: "boolean" },
     json: { type: "boolean" },
-    markdown: { type: "boolean" },
     only: { type: "string" },
     quick: { type: "boolean" },
   },
@@ -30,6 +35,7 @@ if (wanted.length === 0) {
 
 useNativeSha256();
 const machine = `${cpus().length} × ${cpus()[0]?.model.trim() ?? "unknown"}, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, Linux ${release()}, Node ${process.versions.node}`;
+const run = `${new Date().toISOString().slice(0, 16)}Z, ${machine}, load ${loadavg()[0]?.toFixed(1)} before the run`;
 const rows: Row[] = [];
 await using folder = await temporaryFolder();
 for (const [name, bench] of wanted) {
@@ -37,8 +43,13 @@ for (const [name, bench] of wanted) {
   progress("begins");
   rows.push(...(await bench({ folder: folder.path, progress, quick: values.quick === true })));
 }
-if (values.json === true)
-  process.stdout.write(`${JSON.stringify({ machine, rows, time: new Date().toISOString() }, null, 2)}\n`);
-else if (values.markdown === true) process.stdout.write(`${machine}\n\n${markdownOf(rows)}\n`);
-else process.stdout.write(`${machine}\n\n${tableOf(rows)}`);
+if (values.document === true) {
+  const text = await readFile(DOCUMENT, "utf8");
+  const [before = "", rest = ""] = text.split(BEGIN);
+  const after = rest.split(END)[1] ?? "";
+  const notes = rows.flatMap((r) => (r.note === undefined ? [] : [`- ${r.what}: ${r.note}`])).join("\n");
+  await writeFile(DOCUMENT, `${before}${BEGIN}\n${run}\n\n${markdownOf(rows)}\n\n${notes}\n${END}${after}`);
+}
+if (values.json === true) process.stdout.write(`${JSON.stringify({ machine, rows, run }, null, 2)}\n`);
+else process.stdout.write(`${run}\n\n${tableOf(rows)}`);
 process.exitCode = 0;
