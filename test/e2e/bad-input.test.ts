@@ -89,10 +89,11 @@ describe.each(VIAS)("over %s", (via) => {
     await rig.refused(() => own.runs.batchAppendRunEvents(batch), "PERMISSION_DENIED", { grows: 1, says: /own token/ });
     await rig.refused(() => own.datasets.createDataset({ ...dataset, project: "other" }), "NOT_FOUND", { grows: 1 });
     await rig.refused(() => own.access.createToken({}), "NOT_FOUND", { grows: 1 });
-    // A run's token is dead with the run.
+    // Once its run has ended, a run's token repeats its last reports and does nothing else.
     const finish = { finish: { batches: 0, status: RunStatus.SUCCEEDED }, project: P, run: id };
     await own.runs.finishRun(finish);
-    await rig.refused(() => own.runs.getRun({ name: id, project: P }), "TOKEN_INVALID");
+    await own.runs.finishRun(finish);
+    await rig.refused(() => own.runs.getRun({ name: id, project: P }), "NOT_FOUND", { grows: 1 });
   });
 
   it("refuses a token that was revoked", async () => {

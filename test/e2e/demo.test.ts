@@ -33,11 +33,20 @@ it("tells the story, finds three lies, and leaves a ledger that verifies", async
   ]) {
     expect(existsSync(join(dir, left)), left).toBe(true);
   }
-  const policy = ["--policy", join(dir, "trust", "policy.txt"), "--genesis", join(dir, "trust", "genesis"), "--json"];
-  const bucket = await datapilot(["verify", "bucket", dir, ...policy, "--kept", join(dir, "trust", "kept-checkpoint")]);
+  const policy = ["--policy", join(dir, "trust", "policy.txt"), "--json"];
+  const genesis = ["--genesis", join(dir, "trust", "genesis")];
+  const bucket = await datapilot([
+    "verify",
+    "bucket",
+    dir,
+    ...policy,
+    ...genesis,
+    "--kept",
+    join(dir, "trust", "kept-checkpoint"),
+  ]);
   expect(bucket.code, bucket.stdout).toBe(0);
   expect(JSON.parse(bucket.stdout)).toMatchObject({ verdict: "COMPLETE" });
-  const pack = await datapilot(["verify", "pack", join(dir, "demo.dpevidence"), ...policy]);
+  const pack = await datapilot(["verify", "pack", join(dir, "demo.dpevidence"), ...policy, ...genesis]);
   expect(pack.code, pack.stdout).toBe(0);
   expect(JSON.parse(pack.stdout)).toMatchObject({ verdict: "pass" });
   // The receipt of the export itself is a file of the ecosystem's format.
