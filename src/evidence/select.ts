@@ -49,6 +49,8 @@ class Selecting {
   readonly #ledger: RecordId;
   readonly #rootProjects: ReadonlySet<RecordId>;
   readonly #projects = new Set<RecordId>();
+  /** Records that are here for what they certify alone: what was decided about them is no matter of the roots. */
+  readonly #certificates = new Set<number>();
   readonly complete: ReadonlySet<RecordId>;
   readonly shown = new Set<number>();
   readonly withheld = new Map<number, Why>();
@@ -71,7 +73,7 @@ class Selecting {
     const { depth, roots, seal } = this.#options;
     for (const project of this.complete)
       for (const i of this.#reader.list({ limit: seal + 1, project })) if (i <= seal) this.#take(i);
-    for (const i of [...roots, 1]) this.#take(i);
+    for (const i of roots) this.#take(i);
     // Whoever may not read _system gets its seal all the same: nothing is provable without it, and it names nobody.
     this.#show(seal);
     while (this.#here.length > 0) {
@@ -91,16 +93,19 @@ class Selecting {
   #follow(i: number): void {
     const { governance, seal } = this.#options;
     for (const { target } of this.#reader.out(i)) this.#next.push(target);
-    if (!governance || this.#projectOf(i) === this.#ledger) return;
+    if (!governance || this.#certificates.has(i) || this.#projectOf(i) === this.#ledger) return;
     // Decisions about a record are as near as the record itself.
     for (const { rel, source } of this.#reader.in(i))
       if (source < seal && ABOUT[this.#reader.entry(source)?.kind ?? ""]?.includes(rel) === true) this.#take(source);
   }
 
   #take(i: number, isTooFar = false): void {
+    // A certificate that is met in its own right is followed like anything else.
+    if (!isTooFar && this.#certificates.delete(i)) this.#here.push(i);
     if (this.shown.has(i)) return;
     const project = this.#projectOf(i);
     this.#takeProject(project);
+    this.#certificates.delete(i);
     const why = this.#whyNot(project) ?? (isTooFar && !this.complete.has(project) ? "depth" : undefined);
     if (why === undefined) this.#show(i);
     else this.withheld.set(i, why);
@@ -110,7 +115,10 @@ class Selecting {
   #takeProject(project: RecordId): void {
     if (this.#projects.has(project)) return;
     this.#projects.add(project);
-    this.#take(assertDefined(this.#reader.indexOf(project), "a project has its first entry"));
+    const creation = assertDefined(this.#reader.indexOf(project), "a project has its first entry");
+    if (this.shown.has(creation)) return;
+    this.#take(creation);
+    if (this.shown.has(creation)) this.#certificates.add(creation);
   }
 
   #show(i: number): void {

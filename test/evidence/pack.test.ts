@@ -155,6 +155,17 @@ describe("a pack", () => {
   });
 });
 
+describe("governance", () => {
+  it("of what the pack is about is in it, not that of the project around it", async () => {
+    const kinds = async (wanted: Wanted): Promise<(string | undefined)[]> =>
+      (await verify((await build(wanted)).bytes)).records.map((r) => r.record?.kind);
+    expect(await kinds({ roots: [ids.joined] })).not.toContain("decision");
+    expect(await kinds({ roots: [ids.model] })).toContain("decision");
+    expect(await kinds({ governance: false, roots: [ids.model] })).not.toContain("run.batch");
+    expect(await kinds({ governance: true, roots: [ids.model] })).toContain("run.batch");
+  });
+});
+
 describe("depth", () => {
   it("leaves out what is further, and says so", async () => {
     const deep = await build({ governance: false });
