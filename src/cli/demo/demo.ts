@@ -94,7 +94,7 @@ async function demo(c: Context, program: readonly string[]): Promise<void> {
     await tell(stage, dir, repository, work);
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
     io.out(
-      `\n${stage.summary()}\n${paint(io, "bold", `Done in ${seconds} s.`)} What is left:\n  ${dir}/ledger  head  personal   the three buckets\n  ${dir}/trust                    what outsiders are given\n  ${dir}/demo.dpevidence          the evidence pack\n\nLook further:\n  datapilot verify pack ${dir}/demo.dpevidence --policy ${dir}/trust/policy.txt --kept ${dir}/trust/kept-checkpoint\n  datapilot verify bucket ${dir} --policy ${dir}/trust/policy.txt --kept ${dir}/trust/kept-checkpoint\n  datapilot server --dir ${dir}\n`,
+      `\n${stage.summary()}\n${paint(io, "bold", `Done in ${seconds} s.`)} What is left:\n  ${dir}/ledger  head  personal   the three buckets\n  ${dir}/trust                    what outsiders are given\n  ${dir}/demo.dpevidence          the evidence pack\n\nLook further:\n  datapilot verify pack ${dir}/demo.dpevidence --policy ${dir}/trust/policy.txt --genesis ${dir}/trust/genesis\n  datapilot verify bucket ${dir} --policy ${dir}/trust/policy.txt --kept ${dir}/trust/kept-checkpoint\n  datapilot server --dir ${dir}\n`,
     );
   } finally {
     stage.kill();
