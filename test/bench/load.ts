@@ -3,8 +3,9 @@
  * messages and answers with what it measured.
  */
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { type ChannelCredentials, Client, credentials, Metadata } from "@grpc/grpc-js";
+import { type ChannelCredentials, Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { BatchAppendRunEventsRequestSchema } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 
 /** A run that one client reports to. */
@@ -45,6 +46,21 @@ const METRICS = ["loss", "accuracy", "learning-rate"] as const;
 const insecure: ChannelCredentials = credentials.createInsecure();
 const same = (bytes: Buffer): Buffer => bytes;
 let sent = 0;
+
+/** When the server asks for patience, for as long. */
+const PATIENCE_MS = 200;
+
+async function patiently(ask: () => Promise<Buffer>): Promise<void> {
+  for (;;) {
+    try {
+      await ask();
+      return;
+    } catch (error) {
+      if ((error as ServiceError).code !== status.RESOURCE_EXHAUSTED) throw error;
+      await sleep(PATIENCE_MS);
+    }
+  }
+}
 
 const call = (client: Client, path: string, body: Buffer, token: string): Promise<Buffer> =>
   new Promise((resolve, reject) => {
@@ -92,7 +108,8 @@ async function carryOut(order: Order): Promise<Measured> {
           const at = runs[turn];
           if (at === undefined) throw new Error("assertion failed: there are runs enough");
           const seq = next[at.run] ?? 0;
-          await call(connection, APPEND, report(what.project, at.run, seq, what.batch), at.token);
+          const body = report(what.project, at.run, seq, what.batch);
+          await patiently(() => call(connection, APPEND, body, at.token));
           next[at.run] = seq + what.batch;
         }
         timesMs.push(performance.now() - from);

@@ -39,9 +39,16 @@ const run = `${new Date().toISOString().slice(0, 16)}Z, ${machine}, load ${loada
 const rows: Row[] = [];
 await using folder = await temporaryFolder();
 for (const [name, bench] of wanted) {
-  const progress = (text: string): void => void process.stderr.write(`${name}: ${text}\n`);
+  const progress = (text: string): void =>
+    void process.stderr.write(`${(performance.now() / 1_000).toFixed(0).padStart(5)} s  ${name}: ${text}\n`);
   progress("begins");
-  rows.push(...(await bench({ folder: folder.path, progress, quick: values.quick === true })));
+  try {
+    rows.push(...(await bench({ folder: folder.path, progress, quick: values.quick === true })));
+  } catch (error) {
+    // What the other groups measured is worth having all the same.
+    process.stderr.write(`${name}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    process.exitCode = 1;
+  }
 }
 if (values.document === true) {
   const text = await readFile(DOCUMENT, "utf8");
@@ -52,4 +59,3 @@ if (values.document === true) {
 }
 if (values.json === true) process.stdout.write(`${JSON.stringify({ machine, rows, run }, null, 2)}\n`);
 else process.stdout.write(`${run}\n\n${tableOf(rows)}`);
-process.exitCode = 0;
