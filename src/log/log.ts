@@ -403,8 +403,10 @@ class OpenLog implements Log {
     timer.abort();
     await bound;
     await this.#sequencer.close(this.#graceMs);
+    // A publication that waits for the materialiser ends with it, and is no failure.
+    const publishing = this.#publisher.close();
     await this.#materialiser.close();
-    await this.#publisher.close();
+    await publishing;
     await this.#sealer.close();
     this.#applied[Symbol.dispose]();
   }
