@@ -78,6 +78,21 @@ export async function createHome(root: string): Promise<Home> {
   return home;
 }
 
+/** Throws REQUEST_INVALID for a folder that no ledger can be opened in, before anything is made there. */
+export async function assertHome(home: Home): Promise<void> {
+  const names = new Set<string>(await readdir(home.root).catch(() => []));
+  if (names.has("keys")) return;
+  if (!names.has("ledger"))
+    throw new Fault(
+      "REQUEST_INVALID",
+      `${home.root} holds no ledger. Make one with: datapilot init --dir ${home.root}`,
+    );
+  throw new Fault(
+    "REQUEST_INVALID",
+    `${home.root} has no keys/: a copy without keys is verified (datapilot verify bucket), not served. Put the keys of this ledger back.`,
+  );
+}
+
 /** The name of the log, from the first line of its genesis commit. */
 export async function originOf(store: ObjectStore, root: string): Promise<string> {
   const genesis = await store.get("ledger", commitKey(0));

@@ -10,7 +10,7 @@ import { baseline } from "../policy/baseline.ts";
 import type { RecordId } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
-import { createFileStore } from "../store/fs/file-store.ts";
+import { createFileStore, type FileStore } from "../store/fs/file-store.ts";
 import { probeStore } from "../store/probes.ts";
 import { createHome, systemClock, systemRandom } from "./home.ts";
 import { assertProbes, openLedger } from "./ledger.ts";
@@ -25,12 +25,18 @@ export interface InitRequest {
   readonly admin: Person;
   /** Further persons of the groups that the policies name, so that nobody approves what he asks for. */
   readonly approvers: readonly Person[];
+  /** Wraps the keys; absent for keys that are readable by whoever may read their files. */
+  readonly passphrase?: string;
+  /** Whether a store that only notes locks is refused. */
+  readonly requireLock?: boolean;
   readonly logger: Logger;
 }
 
 export interface InitAnswer extends TrustFiles {
   readonly origin: string;
   readonly genesis: RecordId;
+  /** What the store makes of locks. */
+  readonly lock: FileStore["lock"];
   /** Secrets by the name of the person. */
   readonly tokens: ReadonlyMap<string, string>;
 }
@@ -46,11 +52,11 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
     );
   const home = await createHome(root);
   const origin = `${request.origin}/${formatHex(systemRandom.bytes(4))}`;
-  const keys = await generateKeyFiles(home.keys, origin);
+  const keys = await generateKeyFiles(home.keys, origin, request.passphrase);
   const genesis = await (async () => {
     await using lastSigned = await openLastSigned(home.lastSigned);
     await using store = await createFileStore({
-      allowAdvisoryLock: true,
+      allowAdvisoryLock: request.requireLock !== true,
       clock: systemClock,
       random: systemRandom,
       root,
@@ -69,7 +75,10 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
       })
     ).genesis;
   })();
-  await using ledger = await openLedger(home, { logger });
+  await using ledger = await openLedger(home, {
+    logger,
+    ...(request.passphrase === undefined ? {} : { passphrase: request.passphrase }),
+  });
   const { log, store } = ledger;
   const { secrets } = await bootstrap(
     { log, personal: createPersonalStore(store, systemRandom), random: systemRandom },
@@ -78,5 +87,5 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
   const files = trustOf(keys);
   await writeTrust(home.trust, files, genesis);
   await keepCheckpoint(home.trust, (await log.seal()).checkpoint);
-  return { ...files, genesis, origin, tokens: secrets };
+  return { ...files, genesis, lock: store.lock, origin, tokens: secrets };
 }

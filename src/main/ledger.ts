@@ -8,7 +8,7 @@ import type { Logger } from "../log/ports.ts";
 import { Fault } from "../std/faults.ts";
 import { createFileStore, type FileStore } from "../store/fs/file-store.ts";
 import { type ProbeResult, probeStore } from "../store/probes.ts";
-import { type Home, holdHome, originOf, systemClock, systemRandom } from "./home.ts";
+import { assertHome, type Home, holdHome, originOf, systemClock, systemRandom } from "./home.ts";
 
 export interface OpenLedger extends AsyncDisposable {
   readonly home: Home;
@@ -25,18 +25,28 @@ export function assertProbes(results: readonly ProbeResult[]): void {
 
 export interface OpenOptions {
   readonly logger: Logger;
+  /** Opens wrapped keys. */
+  readonly passphrase?: string;
+  /** Whether a store that only notes locks is refused. */
+  readonly requireLock?: boolean;
   readonly publishIntervalMs?: number;
   readonly acceptHead?: { readonly size: number; readonly root: Uint8Array };
 }
 
 export async function openLedger(home: Home, options: OpenOptions): Promise<OpenLedger> {
   await using held = new AsyncDisposableStack();
+  await assertHome(home);
   held.use(await holdHome(home));
   const store = held.use(
-    await createFileStore({ allowAdvisoryLock: true, clock: systemClock, random: systemRandom, root: home.root }),
+    await createFileStore({
+      allowAdvisoryLock: options.requireLock !== true,
+      clock: systemClock,
+      random: systemRandom,
+      root: home.root,
+    }),
   );
   const origin = await originOf(store, home.root);
-  const keys = await loadKeyFiles(home.keys, origin);
+  const keys = await loadKeyFiles(home.keys, origin, options.passphrase);
   const lastSigned = held.use(await openLastSigned(home.lastSigned));
   const index = held.use(await openLmdbIndex({ path: home.index }));
   const log = held.use(

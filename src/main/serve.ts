@@ -47,6 +47,8 @@ export interface ServeOptions {
 export interface Serving extends AsyncDisposable {
   readonly url: string;
   readonly grpcAddress: string;
+  /** What the store makes of locks. */
+  readonly lock: "advisory" | "compliance";
 }
 
 const MAX_MESSAGE_BYTES = 8 << 20;
@@ -128,6 +130,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       serving = false;
       await kept.disposeAsync();
     },
+    lock: store.lock,
     grpcAddress: `${hostOf(options.grpc.host)}:${grpc.port}`,
     url,
   };

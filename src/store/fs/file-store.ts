@@ -124,7 +124,7 @@ export async function createFileStore(options: FileStoreOptions): Promise<FileSt
     disk.close();
     throw new Fault(
       "STORE_UNAVAILABLE",
-      `${options.root} does not enforce locks: use a WORM volume or an S3 bucket with object lock, or accept an advisory lock with --allow-advisory-lock`,
+      `${options.root} does not enforce locks: use a WORM volume or an S3 bucket with object lock, or leave out --require-lock and accept an advisory lock`,
     );
   }
   return new LocalFileStore(disk, options.clock, lock);
