@@ -284,10 +284,25 @@ class OpenLog implements Log {
     this.#setDays = setDays;
     this.#useNewestLedgerRecord();
     const onFailed = (error: unknown): void => this.#raise(error);
+    this.#sequencer = new Sequencer({
+      ...(options.queueLimits === undefined ? {} : { limits: options.queueLimits }),
+      applied,
+      clock,
+      committer,
+      logger,
+      onApplied: (commit) => this.#onApplied(commit),
+      onSigned: (head) => this.#onSigned(head),
+      pressure: () => this.#materialiser.pressure(),
+      random,
+      signed,
+      signer,
+      writer,
+    });
     this.#materialiser = new Materialiser({
       ...(options.backlogRecords === undefined ? {} : { backlogRecords: options.backlogRecords }),
       clock,
       index,
+      isBusy: () => this.#sequencer.busy,
       onFailed,
       retention,
       store,
@@ -302,20 +317,6 @@ class OpenLog implements Log {
       retention,
       signer,
       store,
-    });
-    this.#sequencer = new Sequencer({
-      ...(options.queueLimits === undefined ? {} : { limits: options.queueLimits }),
-      applied,
-      clock,
-      committer,
-      logger,
-      onApplied: (commit) => this.#onApplied(commit),
-      onSigned: (head) => this.#onSigned(head),
-      pressure: () => this.#materialiser.pressure(),
-      random,
-      signed,
-      signer,
-      writer,
     });
     this.#sealer = new Sealer({
       ...(options.sealIntervalMs === undefined ? {} : { intervalMs: options.sealIntervalMs }),
