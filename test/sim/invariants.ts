@@ -291,7 +291,7 @@ export async function holdVerdict({ items, store }: ReadLedger, nowMs: number): 
     concurrency: 1,
     genesis: assertDefined(items[0], "a genesis").entry.record,
     nowMs,
-    records: true,
+    records: "objects",
     state: true,
   });
   const failures = report.checks.flatMap((c) => c.failures.map((f) => `${c.id} ${f.code}`));

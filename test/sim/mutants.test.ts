@@ -31,19 +31,11 @@ type CommitPut = (key: string, body: Uint8Array, put: () => Promise<PutOutcome>)
 
 /** Changes how commits are put, and nothing else. */
 const puttingCommits = (store: ObjectStore, mutate: CommitPut): ObjectStore => ({
+  ...store,
   create: (bucket, key, body, options) => {
     const put = (): Promise<PutOutcome> => store.create(bucket, key, body, options);
     return bucket === "ledger" && parseCommitKey(key) !== undefined ? mutate(key, body, put) : put();
   },
-  extend: (...given) => store.extend(...given),
-  get: (...given) => store.get(...given),
-  head: (...given) => store.head(...given),
-  list: (...given) => store.list(...given),
-  lock: store.lock,
-  open: (...given) => store.open(...given),
-  remove: (...given) => store.remove(...given),
-  replace: (...given) => store.replace(...given),
-  swap: (...given) => store.swap(...given),
 });
 
 /** Before a note is remembered, so before its signature leaves the signer. */

@@ -49,14 +49,7 @@ export function observe(inner: ObjectStore, { onBroken, onPublished }: ObserverO
   };
 
   return {
-    extend: (...given) => inner.extend(...given),
-    get: (...given) => inner.get(...given),
-    head: (...given) => inner.head(...given),
-    list: (...given) => inner.list(...given),
-    lock: inner.lock,
-    open: (...given) => inner.open(...given),
-    remove: (...given) => inner.remove(...given),
-    replace: (...given) => inner.replace(...given),
+    ...inner,
     async create(bucket, key, body, options) {
       const done = await inner.create(bucket, key, body, options);
       const isCommit = bucket === "ledger" && parseCommitKey(key) !== undefined;

@@ -9,13 +9,15 @@
 import { initLedger } from "../../src/log/init.ts";
 import { type Log, openLog } from "../../src/log/log.ts";
 import { QUEUE_LIMITS, type QueueLimits } from "../../src/log/queue.ts";
+import { assertProbes } from "../../src/main/ledger.ts";
 import { Fault } from "../../src/std/faults.ts";
 import { Violation } from "../../src/std/violation.ts";
 import type { ObjectStore } from "../../src/store/object-store.ts";
+import { probeStore } from "../../src/store/probes.ts";
 import { createFaultStore, type FaultKind, type FaultStore, Stalls } from "../fakes/fault-store.ts";
 import { createMemoryStore, type MemoryStore } from "../fakes/memory-store.ts";
 import { ORIGIN, quietLogger, testKeys } from "../log/world.ts";
-import { type Betrayal, BetrayedStore } from "./betrayed-store.ts";
+import { type Betrayal, type Betrayals, betrayable, underneath } from "./betrayed-store.ts";
 import { History } from "./history.ts";
 import * as invariants from "./invariants.ts";
 import { Broken, type ReadLedger } from "./invariants.ts";
@@ -50,6 +52,8 @@ export interface SimulationOptions {
   readonly queueLimits?: QueueLimits;
   /** What the store does that no store may, once, at some step. The ledger must survive it or refuse to go on. */
   readonly betrayal?: Betrayal;
+  /** Whether processes probe the store when they start, as a server does. */
+  readonly probes?: boolean;
   /** Puts something between the log and its store: where a mutant is planted. */
   readonly between?: (store: ObjectStore, process: Process) => ObjectStore;
   readonly createDisk?: (scheduler: Scheduler) => Disk;
@@ -65,6 +69,8 @@ export interface Summary {
   /** Store calls of all processes but the one that joins at the end. */
   readonly calls: number;
   readonly trace: string;
+  /** Whether the store betrayed: a run may end before it came to that. */
+  readonly isBetrayed: boolean;
   /** Why the ledger refused to go on after a betrayal; undefined when it went on. */
   readonly refusal: string | undefined;
 }
@@ -86,6 +92,9 @@ const UNKNOWN = new Set(["WRITER_LOST", "DEADLINE_EXCEEDED"]);
 /** Nothing came of this attempt. */
 const NOTHING = new Set(["NOT_WRITER", "RATE_LIMITED", "STATE_CHANGED", "STORE_UNAVAILABLE"]);
 
+const codeOf = (error: unknown): string =>
+  error instanceof Violation ? error.code : error instanceof Fault ? error.reason : "internal";
+
 class NoAnswer extends Error {}
 
 export function simulate(options: SimulationOptions): Promise<Summary> {
@@ -97,9 +106,8 @@ class Simulation implements Client {
   readonly scheduler: Scheduler;
   readonly #options: SimulationOptions;
   readonly #history = new History();
-  /** The oldest version of everything. */
   readonly #memory: MemoryStore = createMemoryStore();
-  readonly #betrayed: BetrayedStore;
+  readonly #betrayals: Betrayals;
   readonly #store: ObjectStore;
   readonly #stalls: Stalls;
   readonly #machines: Machine[];
@@ -117,10 +125,10 @@ class Simulation implements Client {
   constructor(options: SimulationOptions, scheduler: Scheduler) {
     this.#options = options;
     this.scheduler = scheduler;
-    this.#betrayed = new BetrayedStore(this.#memory, scheduler);
-    this.#store = observe(this.#betrayed, {
+    this.#betrayals = betrayable(this.#memory, scheduler);
+    this.#store = observe(this.#betrayals.store, {
       // What the store forgets was there.
-      onBroken: (error) => (this.#betrayed.forgotten ? undefined : scheduler.fail(error)),
+      onBroken: (error) => (this.#betrayals.hasForgotten ? undefined : scheduler.fail(error)),
       onPublished: (note) => this.#history.onSigned(note),
     });
     this.#stalls = new Stalls(() => scheduler.sleep(undefined, scheduler.between(1_000, 30_000), undefined, "stall"));
@@ -146,7 +154,7 @@ class Simulation implements Client {
     await this.#within(running, "the processes end");
     this.#callsBeforeJoin = this.#calls;
     const last = await this.#within(this.#join(), "a new machine joins and writes");
-    const isWhole = this.#refusal === undefined && !this.#betrayed.forgotten;
+    const isWhole = this.#refusal === undefined && !this.#betrayals.hasForgotten;
     const summary = await (isWhole ? this.#verify(last) : this.#verifySafe());
     if (this.#unexplained !== undefined) throw this.#unexplained;
     return summary;
@@ -198,8 +206,8 @@ class Simulation implements Client {
   #strike(): void {
     const { betrayal, troubles = {} } = this.#options;
     const { scheduler } = this;
-    if (betrayal !== undefined && this.#betrayed.times === 0 && scheduler.chance(BETRAYAL)) {
-      this.#betrayed.strike(betrayal);
+    if (betrayal !== undefined && this.#betrayals.times === 0 && scheduler.chance(BETRAYAL)) {
+      this.#betrayals.strike(betrayal);
       // Power fails where the processes are, too.
       if (betrayal === "amnesia" && scheduler.chance(0.5)) this.#befall((p) => p.kill());
     }
@@ -248,7 +256,7 @@ class Simulation implements Client {
       log = await this.#open(process, store);
     } catch (error) {
       if (error instanceof Violation && SUPERSEDED.has(error.code)) return;
-      this.#refuse(error instanceof Violation ? error.code : "internal", `${process.name} does not start`, error);
+      this.#refuse(codeOf(error), `${process.name} does not start`, error);
       return;
     }
     process.log = log;
@@ -269,7 +277,7 @@ class Simulation implements Client {
   /** To refuse is right after a betrayal only, and then with a code that says what was found. */
   #refuse(code: string, what: string, cause: unknown): void {
     this.#refusal ??= code;
-    if (this.#betrayed.times === 0 || code === "internal")
+    if (this.#betrayals.times === 0 || code === "internal")
       this.#unexplained ??= new Broken("I11", `${what}: ${String(cause)}`, cause);
   }
 
@@ -280,9 +288,10 @@ class Simulation implements Client {
   }
 
   #open(process: Process, store: ObjectStore): Promise<Log> {
-    const { queueLimits } = this.#options;
+    const { probes = false, queueLimits } = this.#options;
     const { clock, lastSigned, machine, random } = process;
     return openLog({
+      ...(probes ? { probe: async () => assertProbes(await probeStore(store, { random })) } : {}),
       ...(queueLimits === undefined ? {} : { queueLimits }),
       clock,
       graceMs: 60_000,
@@ -401,7 +410,7 @@ class Simulation implements Client {
       if (alarm !== undefined) this.#refuse(alarm, "the new machine stopped", this.#complaints.at(-1));
     } catch (error) {
       if (error instanceof Broken) throw error;
-      this.#refuse(error instanceof Violation ? error.code : "internal", "a new machine does not join", error);
+      this.#refuse(codeOf(error), "a new machine does not join", error);
     }
     return machine;
   }
@@ -431,8 +440,10 @@ class Simulation implements Client {
   /** A ledger that refused, or whose store forgot: nothing that was acknowledged is contradicted, and nothing is there twice. */
   async #verifySafe(): Promise<Summary> {
     const history = this.#history;
-    const ledger = await (this.#betrayed.times > 0 ? invariants.readPrefix : invariants.readLedger)(this.#memory);
-    const lost = this.#betrayed.forgotten && this.#refusal !== undefined;
+    const ledger = await (this.#betrayals.times > 0
+      ? invariants.readPrefix(underneath(this.#memory))
+      : invariants.readLedger(this.#memory));
+    const lost = this.#betrayals.hasForgotten && this.#refusal !== undefined;
     invariants.holdAcknowledged(ledger, history, (index) => index >= ledger.items.length && lost);
     invariants.holdOnce(ledger);
     invariants.holdProofs(ledger, history, (size) => size > ledger.items.length && lost);
@@ -451,7 +462,8 @@ class Simulation implements Client {
       acknowledged: acknowledged.length,
       calls: this.#callsBeforeJoin,
       commits: commits.length,
-      faults: struck + this.#troubles + this.#betrayed.times,
+      isBetrayed: this.#betrayals.times > 0,
+      faults: struck + this.#troubles + this.#betrayals.times,
       processes: this.#machines.reduce((n, m) => n + m.starts, 0),
       refusal: this.#refusal,
       trace: this.scheduler.trace,
