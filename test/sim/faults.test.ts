@@ -17,7 +17,7 @@ const PAIRS = 150;
 /** Of chance, at least. */
 const FAULTS = 9_000;
 /** Seeds that found something once. */
-const PAST = [14, 25, 116];
+const PAST = [38, 78, 113];
 
 const asked = process.env["DATAPILOT_SEED"] || undefined;
 const tally = new Tally();

@@ -12,6 +12,7 @@ import { QUEUE_LIMITS, type QueueLimits } from "../../src/log/queue.ts";
 import { assertProbes } from "../../src/main/ledger.ts";
 import { Fault } from "../../src/std/faults.ts";
 import { Violation } from "../../src/std/violation.ts";
+import { parseCommitKey } from "../../src/store/keys.ts";
 import type { ObjectStore } from "../../src/store/object-store.ts";
 import { probeStore } from "../../src/store/probes.ts";
 import { createFaultStore, type FaultKind, type FaultStore, Stalls } from "../fakes/fault-store.ts";
@@ -350,14 +351,19 @@ class Simulation implements Client {
         else if (!(error instanceof Fault)) throw new Broken("I11", `${request} met ${String(error)}`, error);
         else if (UNKNOWN.has(error.reason) && !error.message.includes("nothing was recorded")) mayBe = true;
         else if (!NOTHING.has(error.reason) && error.reason !== "DEADLINE_EXCEEDED") {
-          // Decided: whoever asks again is told the same.
-          this.#history.denied.set(request, error.reason);
+          // Decided. Of an earlier attempt that may be committed, only a process that knows all commits can speak.
+          if (!mayBe || this.#isCurrent(process)) this.#history.denied.set(request, error.reason);
           return false;
         } else if (!patient && !mayBe) this.#history.denied.set(request, error.reason);
         if (!patient) return false;
         await scheduler.sleep(undefined, scheduler.between(10, 500), undefined, "try again");
       }
     }
+  }
+
+  #isCurrent({ machine }: Process): boolean {
+    const commits = this.#memory.keys("ledger").filter((key) => parseCommitKey(key) !== undefined).length;
+    return machine.disk.index.watermark.n === commits;
   }
 
   /** A process that takes requests; waits until there is one, unless there will be none. */
