@@ -27,6 +27,10 @@ export interface OpenOptions {
   readonly logger: Logger;
   readonly publishIntervalMs?: number;
   readonly acceptHead?: { readonly size: number; readonly root: Uint8Array };
+  /** Reads only: nothing is written to the store. */
+  readonly follow?: boolean;
+  /** Slots of junk that the first commit voids. */
+  readonly voids?: readonly number[];
 }
 
 export async function openLedger(home: Home, options: OpenOptions): Promise<OpenLedger> {
@@ -52,6 +56,8 @@ export async function openLedger(home: Home, options: OpenOptions): Promise<Open
       verifier: nativeVerifier,
       ...(options.publishIntervalMs === undefined ? {} : { publishIntervalMs: options.publishIntervalMs }),
       ...(options.acceptHead === undefined ? {} : { acceptHead: options.acceptHead }),
+      ...(options.follow === undefined ? {} : { follow: options.follow }),
+      ...(options.voids === undefined ? {} : { voids: options.voids }),
     }),
   );
   const owned = held.move();

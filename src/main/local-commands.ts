@@ -35,7 +35,7 @@ function addressOf(flag: string, text: string): Address {
   return { host: match[1] ?? match[2] ?? "", port };
 }
 
-const directory = (c: Context): string => {
+export const directory = (c: Context): string => {
   const dir = c.text("dir");
   if (dir === undefined) throw new UsageError("--dir DIR is needed: the folder of the ledger's home.");
   return dir;

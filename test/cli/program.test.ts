@@ -14,7 +14,7 @@ interface Ran {
 function programFor(write: (text: string) => void): { readonly io: Io; readonly program: Command } {
   const io: Io = { env: {}, err: write, isTerminal: false, out: write, signal: new AbortController().signal };
   const local = [createInitSpec(), createServerSpec(), createDoctorSpec(), createDemoSpec([])];
-  return { io, program: createProgram(io, { local, verify: createVerifyPorts(), version: "0.0.0" }) };
+  return { io, program: createProgram(io, { local, repair: [], verify: createVerifyPorts(), version: "0.0.0" }) };
 }
 
 async function run(...argv: readonly string[]): Promise<Ran> {
