@@ -10,6 +10,7 @@
  */
 import type { Index } from "../index/index.ts";
 import { inclusionProof } from "../merkle/proofs.ts";
+import type { VerifierKey } from "../note/keys.ts";
 import type { SignatureVerifier } from "../note/signatures.ts";
 import type { ValidCommit } from "../record/chain.ts";
 import { parseCommit } from "../record/commit.ts";
@@ -104,10 +105,14 @@ export interface Log extends AsyncDisposable {
   /** What lay behind the last commit when a follower, or a takeover, looked last: bytes that no commit key signed. */
   junk(): readonly Junk[];
   readonly role: Role;
+  /** Of the newest applied commit. */
+  readonly epoch: number;
+  /** Keys that may sign commits now. */
+  commitKeys(): readonly VerifierKey[];
   /** Called with the new role after each change of it. */
   onRole(listener: (role: Role) => void): () => void;
   /** Takes over: from now on changes are taken. Rejects when this log may not be extended from here; it then neither leads nor follows. */
-  lead(signal?: AbortSignal): Promise<Term>;
+  lead(asked?: Candidacy): Promise<Term>;
   /** Ends the term of office, if there is one, and brings in what others commit from now on. */
   follow(): Promise<void>;
   /** Stops taking changes at once, because another process leads; `follow` ends the term. */
@@ -123,6 +128,12 @@ export interface Term {
   readonly epoch: number;
   /** 32 hex characters. */
   readonly writer: string;
+}
+
+export interface Candidacy {
+  /** Id of the writer, in every commit of the term: 32 hex characters, never used before. */
+  readonly writer?: string;
+  readonly signal?: AbortSignal;
 }
 
 export interface LogOptions extends Pace {
@@ -232,7 +243,7 @@ export async function openLog(options: LogOptions): Promise<Log> {
     if (options.follow === true) {
       await log.catchUp(signal);
       await log.follow();
-    } else await log.lead(signal, before);
+    } else await log.lead({ signal }, before);
     return log;
   } catch (error) {
     await log[Symbol.asyncDispose]();
@@ -298,6 +309,15 @@ class OpenLog implements Log {
 
   get role(): Role {
     return this.#tenure !== undefined && this.#tenure.stopped === undefined ? "leader" : "follower";
+  }
+
+  get epoch(): number {
+    return this.#applied.chain.epoch;
+  }
+
+  commitKeys(): readonly VerifierKey[] {
+    const { chain } = this.#applied;
+    return chain.keys.inForce("KEY_ROLE_COMMIT", chain.size);
   }
 
   submit<T>(submission: Submission<T>): Promise<Outcome<T>> {
@@ -405,21 +425,21 @@ class OpenLog implements Log {
     this.#tenure?.resign("writer.lost");
   }
 
-  lead(signal: AbortSignal = never(), before?: SignedBefore): Promise<Term> {
+  lead({ signal = never(), writer }: Candidacy = {}, before?: SignedBefore): Promise<Term> {
     return this.#inTurn(async () => {
       if (this.#tenure !== undefined && this.role === "leader") return this.#tenure;
       await this.#endTerm();
       await this.#endFollowing();
       try {
-        this.#tenure = await takeOver(this.#tenureOptions(), signal, before);
+        this.#tenure = await takeOver(this.#tenureOptions(), writer, signal, before);
       } catch (error) {
         this.#stopped = error instanceof Violation ? error.code : error instanceof Fault ? error.reason : "internal";
         throw error;
       }
       this.#stopped = undefined;
       this.#alarm = undefined;
-      const { epoch, writer } = this.#tenure;
-      this.#parts.options.logger.info({ epoch, writer }, "leading");
+      const { epoch } = this.#tenure;
+      this.#parts.options.logger.info({ epoch, writer: this.#tenure.writer }, "leading");
       this.#tellRole();
       return this.#tenure;
     });

@@ -75,8 +75,13 @@ const GRACE_MS = 10_000;
 const FENCE_ATTEMPTS = 16;
 const LOOK_AGAIN_MS = 5;
 
-/** `before` is what a check of the notes found just now, when the caller made one. */
-export async function takeOver(options: TenureOptions, signal: AbortSignal, before?: SignedBefore): Promise<Tenure> {
+/** `writerId` is made here when absent; `before` is what a check of the notes found just now, when the caller made one. */
+export async function takeOver(
+  options: TenureOptions,
+  writerId: string | undefined,
+  signal: AbortSignal,
+  before?: SignedBefore,
+): Promise<Tenure> {
   const { applied, clock, follower, keys, lastSigned, logger, probe, random, reading } = options;
   await probe?.();
   const notes = before === undefined ? await readNotes(options, signal) : undefined;
@@ -100,7 +105,12 @@ export async function takeOver(options: TenureOptions, signal: AbortSignal, befo
     },
     reading,
   });
-  const writer = await fence(options, committer, { key: keys.commit, writer: formatHex(random.bytes(16)) }, signal);
+  const writer = await fence(
+    options,
+    committer,
+    { key: keys.commit, writer: writerId ?? formatHex(random.bytes(16)) },
+    signal,
+  );
   const head = applied.head();
   const signed = await signer.sign(head, (from) => applied.prove(from, head.size));
   if (published !== null) {
