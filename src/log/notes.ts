@@ -38,6 +38,8 @@ export interface Notes {
 export interface SignedBefore {
   /** What the signer signed last, or what the operator accepted. */
   readonly last: TreeHead;
+  /** `last`, when nothing but the operator's word stands for it. */
+  readonly accepted?: TreeHead;
   readonly published: Published | null;
 }
 
@@ -57,7 +59,8 @@ export const readNotes = (
 
 /** Refuses to write where the applied tree does not extend every one of them. */
 export function checkNotes(reading: NoteReading, applied: Applied, read: Notes): SignedBefore {
-  const last = newestOf(reading, applied, read.lastSigned) ?? reading.acceptHead;
+  const remembered = newestOf(reading, applied, read.lastSigned);
+  const last = remembered ?? reading.acceptHead;
   if (last === undefined) {
     const { root, size } = applied.head();
     throw new Violation(
@@ -74,7 +77,9 @@ export function checkNotes(reading: NoteReading, applied: Applied, read: Notes):
     head !== undefined && read.head !== null && isPublished(reading, applied, read.head)
       ? { note: read.head, size: head.size }
       : null;
-  return { last, published };
+  if (remembered !== undefined && reading.acceptHead !== undefined)
+    reading.logger.warn({}, "the signer remembers what it signed: --accept-head has no effect");
+  return { last, published, ...(remembered === undefined ? { accepted: last } : {}) };
 }
 
 /** The tree of a published note that a log key signed; undefined for anything else, which head may hold. */

@@ -16,6 +16,7 @@ import { Fault } from "../std/faults.ts";
 import type { Clock, Random } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
 import type { ObjectStore } from "../store/object-store.ts";
+import { acceptance } from "./acceptance.ts";
 import type { Applied } from "./applied.ts";
 import { CommitAudit } from "./audit.ts";
 import { Batch } from "./batch.ts";
@@ -32,7 +33,7 @@ import { giveBack } from "./recovery.ts";
 import type { Retention } from "./retention.ts";
 import { type Seal, Sealer } from "./seal.ts";
 import { Sequencer, type Writer } from "./sequencer.ts";
-import { createSigner, type SignedHead, type Signer } from "./signer.ts";
+import { createSigner, type SignedHead, type Signer, type TreeHead } from "./signer.ts";
 import type { Outcome, Submission } from "./submission.ts";
 
 /** How a writer works; nothing here is needed for safety. */
@@ -89,7 +90,7 @@ export async function takeOver(
   await assertLastIsThere(options, signal);
   skipJunk(options);
   assertKeys(applied, keys);
-  const { last, published } =
+  const { accepted, last, published } =
     notes === undefined
       ? (before as SignedBefore)
       : checkNotes({ ...options, verifier: reading.verifier }, applied, notes);
@@ -109,6 +110,7 @@ export async function takeOver(
     options,
     committer,
     { key: keys.commit, writer: writerId ?? formatHex(random.bytes(16)) },
+    accepted,
     signal,
   );
   const head = applied.head();
@@ -166,16 +168,23 @@ function assertKeys({ chain }: Applied, keys: LedgerKeys): void {
   }
 }
 
-/** The fence: an empty commit with a higher epoch. From then on no older writer's commit can be the next one. */
+/**
+ * The fence: a commit with a higher epoch, empty but for the head that an operator vouched for. From then on no older writer's
+ * commit can be the next one.
+ */
 async function fence(
-  { applied, clock, onApplied }: TenureOptions,
+  { applied, clock, onApplied, random }: TenureOptions,
   committer: Committer,
   writer: Omit<Writer, "epoch">,
+  accepted: TreeHead | undefined,
   signal: AbortSignal,
 ): Promise<Writer> {
   for (let attempt = 0; attempt < FENCE_ATTEMPTS; attempt++) {
     const mine: Writer = { ...writer, epoch: applied.chain.epoch + 1 };
-    const made = new Batch(applied).seal({ ...mine, nowMs: clock.now() });
+    const nowMs = clock.now();
+    const batch = new Batch(applied);
+    if (accepted !== undefined) batch.place(acceptance(applied, accepted, { nowMs, random }));
+    const made = batch.seal({ ...mine, nowMs });
     const result = await committer.commit(applied, made.bytes, signal);
     if (result.kind === "ours") {
       applied.apply(made.commit, made.bytes);
