@@ -20,7 +20,7 @@ export interface ElectionOptions {
   /** The commit key; without one this process never leads. */
   readonly key: NoteSigner | undefined;
   /** Where other servers reach this one. */
-  readonly url: string;
+  readonly url: () => string;
   /** Whether a lease that is alive is left to its holder. */
   readonly waits: boolean;
   readonly clock: Clock;
@@ -100,7 +100,7 @@ export class Election implements AsyncDisposable {
   async #take(term: Term, key: NoteSigner): Promise<boolean> {
     const { lease, logger, url } = this.#options;
     try {
-      return (await lease.write({ ...term, url }, key, this.#stop.signal)) === "held";
+      return (await lease.write({ ...term, url: url() }, key, this.#stop.signal)) === "held";
     } catch (error) {
       if (!this.#stop.signal.aborted) logger.warn({ err: error }, "the lease could not be taken");
       return false;
@@ -155,7 +155,7 @@ export class Election implements AsyncDisposable {
       if (over.aborted) return;
       try {
         const { epoch, writer } = term();
-        if ((await lease.write({ epoch, url, writer }, key, over)) === "lost") log.resign();
+        if ((await lease.write({ epoch, url: url(), writer }, key, over)) === "lost") log.resign();
       } catch (error) {
         // A store that does not answer ends no term.
         if (!over.aborted) logger.warn({ err: error }, "the lease could not be renewed");

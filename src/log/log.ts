@@ -210,23 +210,22 @@ export async function openLog(options: LogOptions): Promise<Log> {
     reading,
     signal,
   };
-  let applied: Applied;
+  const noteReading = keys === undefined || lastSigned === undefined ? undefined : { ...options, lastSigned, verifier };
+  const notes = noteReading === undefined ? undefined : await readNotes(noteReading, signal);
+  let applied = await recover(recovering);
   let before: SignedBefore | undefined;
-  if (options.follow === true || keys === undefined || lastSigned === undefined) applied = await recover(recovering);
-  else {
-    const notes = await readNotes({ clock, lastSigned, store }, signal);
-    applied = await recover(recovering);
-    const noteReading = { ...options, lastSigned, verifier };
+  if (noteReading !== undefined && notes !== undefined) {
     try {
       before = checkNotes(noteReading, applied, notes);
     } catch (error) {
-      // The proof came from the index: only a fresh one can tell a wrong row from a wrong bucket.
-      if (!(error instanceof Inconsistent)) throw error;
-      logger.warn({ code: error.code }, "a signed tree does not fit; rebuilding the index before believing it");
-      applied[Symbol.dispose]();
-      index.clear();
-      applied = await recover(recovering);
-      before = checkNotes(noteReading, applied, notes);
+      if (error instanceof Inconsistent) {
+        // The proof came from the index: only a fresh one can tell a wrong row from a wrong bucket.
+        logger.warn({ code: error.code }, "a signed tree does not fit; rebuilding the index before believing it");
+        applied[Symbol.dispose]();
+        index.clear();
+        applied = await recover(recovering);
+        if (options.follow !== true) before = checkNotes(noteReading, applied, notes);
+      } else if (options.follow !== true) throw error;
     }
   }
   const log = new OpenLog({

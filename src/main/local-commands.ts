@@ -134,6 +134,14 @@ export const createServerSpec = (): Spec => ({
     ["--tls-cert <file>", "certificate chain, PEM"],
     ["--tls-key <file>", "its key, PEM"],
     ["--tls-client-ca <file>", "demand client certificates of this authority"],
+    [
+      "--replica",
+      "follow while another server leads: answer reads, forward the rest, and take over when it falls silent",
+    ],
+    ["--read-only", "follow for ever, without keys"],
+    ["--store <folder>", "folder of the buckets, shared with the homes of other servers (default: the home)"],
+    ["--peer-url <url>", "address under which other servers reach the HTTP port (default: the public one)"],
+    ["--peer-ca <file>", "authority of the other servers' certificates, PEM (default: the system's)"],
     ACCEPT_HEAD,
     ["--log-level <level>", "debug, info, warn or error (default info)"],
   ],
@@ -141,13 +149,23 @@ export const createServerSpec = (): Spec => ({
   async run(c) {
     const logger = createLogger(c.text("logLevel") ?? "info");
     const url = c.text("publicUrl");
+    const folder = c.text("store");
+    const peerUrl = c.text("peerUrl");
+    const peerCa = c.text("peerCa");
     await using server = await serve({
       grpc: addressOf("grpc-listen", c.text("grpcListen") ?? "127.0.0.1:8421"),
       home: homeOf(directory(c)),
       http: addressOf("listen", c.text("listen") ?? "127.0.0.1:8420"),
       logger,
-      open: openingOf(c),
+      open: {
+        ...openingOf(c),
+        ...(folder === undefined ? {} : { folder }),
+        readOnly: c.options["readOnly"] === true,
+      },
       publicLog: c.options["publicLog"] === true,
+      replica: c.options["replica"] === true,
+      ...(peerUrl === undefined ? {} : { peerUrl }),
+      ...(peerCa === undefined ? {} : { peerCa: readFileSync(peerCa) }),
       ...tlsOf(c),
       ...(url === undefined ? {} : { publicUrl: url }),
     });

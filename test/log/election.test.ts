@@ -58,7 +58,7 @@ async function start(waits: boolean, more: { readonly key?: undefined } = {}): P
     log,
     logger: quietLogger,
     random,
-    url: `http://node-${n}`,
+    url: () => `http://node-${n}`,
     waits,
   });
   await election.begin();
