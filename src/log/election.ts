@@ -71,7 +71,7 @@ export class Election implements AsyncDisposable {
     let atOnce = !waits;
     while (!signal.aborted) {
       const wanted = await this.#isWanted(atOnce);
-      const term = wanted && key !== undefined ? await this.#serve(key, inOffice) : undefined;
+      const term = wanted && key !== undefined ? await this.#serve(key, inOffice, atOnce) : undefined;
       if (term?.failed === true && atOnce) {
         inOffice.reject(term.error);
         return;
@@ -93,26 +93,27 @@ export class Election implements AsyncDisposable {
       return atOnce || (isFree && clock.monotonic() >= this.#modestUntilMs);
     } catch (error) {
       if (!this.#stop.signal.aborted) logger.warn({ err: error }, "the lease could not be read");
-      return false;
+      return atOnce;
     }
   }
 
-  async #take(term: Term, key: NoteSigner): Promise<boolean> {
+  /** Whether to go on to lead: who was started to write does so without a lease too, and hears there why the store takes none. */
+  async #take(term: Term, key: NoteSigner, atOnce: boolean): Promise<boolean> {
     const { lease, logger, url } = this.#options;
     try {
       return (await lease.write({ ...term, url: url() }, key, this.#stop.signal)) === "held";
     } catch (error) {
       if (!this.#stop.signal.aborted) logger.warn({ err: error }, "the lease could not be taken");
-      return false;
+      return atOnce;
     }
   }
 
   /** One term from the lease to its end; undefined when another took the lease first. */
-  async #serve(key: NoteSigner, inOffice: PromiseWithResolvers<void>): Promise<Served | undefined> {
+  async #serve(key: NoteSigner, inOffice: PromiseWithResolvers<void>, atOnce: boolean): Promise<Served | undefined> {
     const { clock, log, logger, random } = this.#options;
     const { signal } = this.#stop;
     let term: Term = { epoch: log.epoch + 1, writer: formatHex(random.bytes(16)) };
-    if (!(await this.#take(term, key))) return undefined;
+    if (!(await this.#take(term, key, atOnce))) return undefined;
     const over = new AbortController();
     const beating = this.#beat(key, () => term, over.signal);
     try {
