@@ -17,6 +17,7 @@ import { type OpenOptions, openLedger } from "./ledger.ts";
 import { type Address, serve } from "./serve.ts";
 
 const DEFAULT_DAYS = 3650;
+const LEVELS = ["debug", "info", "warn", "error"];
 
 /** Structured lines on standard output; what could be a secret is cut out wherever it stands. */
 export const createLogger = (level: string) =>
@@ -192,7 +193,10 @@ export const createServerSpec = (): Spec => ({
   ],
   remote: false,
   async run(c) {
-    const logger = createLogger(c.text("logLevel") ?? "info");
+    const level = c.text("logLevel") ?? "info";
+    if (!LEVELS.includes(level))
+      throw new UsageError(`--log-level must be one of ${LEVELS.join(", ")}, not ${JSON.stringify(level)}.`);
+    const logger = createLogger(level);
     const url = c.text("publicUrl");
     await using server = await serve({
       grpc: addressOf("grpc-listen", c.text("grpcListen") ?? "127.0.0.1:8421"),
