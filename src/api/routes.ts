@@ -75,7 +75,12 @@ export function createRoutes(parts: RouteParts): Handler {
 async function serveHealth(parts: RouteParts, path: string, _request: Request, response: Response): Promise<void> {
   if (path === "/healthz") send(response, 200, TEXT, "ok\n");
   else if (path === "/readyz")
-    send(response, parts.ready() ? 200 : 503, TEXT, parts.ready() ? "ready\n" : "not ready\n");
+    send(
+      response,
+      parts.ready() ? 200 : 503,
+      TEXT,
+      `${parts.ready() ? "ready" : "not ready"}\nlock: ${parts.store.lock}\n`,
+    );
   else send(response, 200, parts.metrics.registry.contentType, await parts.metrics.registry.metrics());
 }
 

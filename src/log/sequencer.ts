@@ -110,6 +110,11 @@ export class Sequencer {
     return { bytes: this.#queue.bytes, records: this.#queue.records };
   }
 
+  /** Whether a change waits for its answer. */
+  get busy(): boolean {
+    return this.#waiting.size > 0;
+  }
+
   /** How long the oldest change has waited since it was taken. */
   get waitingMs(): number {
     const [oldest] = this.#waiting;

@@ -23,7 +23,6 @@ import {
   readdir,
   renameSync,
   rmdirSync,
-  statSync,
   unlinkSync,
   utimesSync,
 } from "node:fs";
@@ -32,20 +31,26 @@ import { promisify } from "node:util";
 import { Fault } from "../../std/faults.ts";
 import type { Clock, Random } from "../../std/ports.ts";
 import { parseKey } from "../keys.ts";
-import type {
-  Bucket,
-  CreateOptions,
-  GetOptions,
-  ListOptions,
-  MutableBucket,
-  ObjectInfo,
-  ObjectStore,
-  OpenedObject,
-  PutOutcome,
-  StoredObject,
-  StoreOptions,
-  SwapOutcome,
+import {
+  type Bucket,
+  type CreateOptions,
+  type GetOptions,
+  type ListOptions,
+  type LockMode,
+  type MutableBucket,
+  NO_VERSION,
+  type ObjectInfo,
+  type ObjectStore,
+  type ObjectVersion,
+  type OpenedObject,
+  type PageOptions,
+  type PutOutcome,
+  type StoredObject,
+  type StoreOptions,
+  type SwapOutcome,
+  type VersionOptions,
 } from "../object-store.ts";
+import { CreateThreads } from "./create-threads.ts";
 import {
   codeOf,
   Disk,
@@ -119,7 +124,7 @@ export async function createFileStore(options: FileStoreOptions): Promise<FileSt
     disk.close();
     throw new Fault(
       "STORE_UNAVAILABLE",
-      `${options.root} does not enforce locks: use a WORM volume or an S3 bucket with object lock, or accept an advisory lock with --allow-advisory-lock`,
+      `${options.root} does not enforce locks: use a WORM volume or an S3 bucket with object lock, or leave out --require-lock and accept an advisory lock`,
     );
   }
   return new LocalFileStore(disk, options.clock, lock);
@@ -144,6 +149,7 @@ class LocalFileStore implements FileStore {
   readonly lock: "compliance" | "advisory";
   readonly #disk: Disk;
   readonly #locks: KeyLocks;
+  readonly #threads = new CreateThreads();
   /** Cleared when this user may not read without touching access times. */
   #readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | (constants.O_NOATIME ?? 0);
 
@@ -154,7 +160,12 @@ class LocalFileStore implements FileStore {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#threads[Symbol.asyncDispose]();
     this.#disk.close();
+  }
+
+  get #lockMode(): LockMode {
+    return this.lock === "compliance" ? "COMPLIANCE" : "advisory";
   }
 
   #pathOf(bucket: Bucket, key: string): string | undefined {
@@ -172,9 +183,38 @@ class LocalFileStore implements FileStore {
     const path = this.#pathToWrite(bucket, key);
     refuseAborted(options.signal, "a write");
     await this.#disk.requireSpace(body.length);
-    const { retainUntil } = options;
-    const temporary = await this.#prepare(dirname(path), body, retainUntil, this.#modeOf(retainUntil));
-    return this.#publish(temporary, path, options);
+    return this.#create(path, this.#disk.temporaryPath(), new Uint8Array(body), options);
+  }
+
+  /** Creates from bytes, which are then the thread's, or from a synced temporary file of the given etag. */
+  async #create(
+    path: string,
+    temporary: string,
+    content: Uint8Array | string,
+    { retainUntil, signal }: CreateOptions,
+  ): Promise<PutOutcome> {
+    refuseAborted(signal, "a write");
+    const folder = dirname(path);
+    const made = await this.#threads.create({
+      content,
+      folders: this.#disk.foldersToMake(folder),
+      locksLast: retainUntil !== undefined && this.lock === "compliance",
+      mode: this.#modeOf(retainUntil),
+      path,
+      root: this.#disk.root,
+      temporary,
+      times: this.#disk.timesOf(retainUntil),
+    });
+    switch (made.outcome) {
+      case "failed":
+        throw diskFault(made.error.doing, this.#disk.told(made.error));
+      case "unknown":
+        return { cause: this.#disk.told(made.error), outcome: "unknown" };
+      case "created":
+      case "exists":
+        this.#disk.rememberFolder(folder);
+        return made;
+    }
   }
 
   /** Writes the bytes while the folder is made. Nothing is left when either fails. */
@@ -216,69 +256,16 @@ class LocalFileStore implements FileStore {
     );
     if ("outcome" in received) return received;
     try {
-      await this.#disk.ensureFolder(dirname(path));
+      return await this.#create(path, received.path, received.etag, options);
     } catch (error) {
       this.#disk.discard(received.path);
-      throw diskFault("making a folder", error);
+      throw error;
     }
-    return this.#publish(received, path, options);
   }
 
   /** A WORM volume takes a file over when it turns read-only, and then holds its second name too: so there, last. */
   #modeOf(retainUntil: number | undefined): number {
     return retainUntil === undefined || this.lock === "compliance" ? MODE_OPEN : MODE_LOCKED;
-  }
-
-  /** Gives a synced file its final name. Before the link nothing has happened; after it, only success or `unknown`. */
-  async #publish(temporary: TemporaryFile, path: string, options: CreateOptions): Promise<PutOutcome> {
-    let linked: boolean;
-    let removing: Promise<void> | undefined;
-    try {
-      refuseAborted(options.signal, "a write");
-      linked = await this.#link(temporary.path, path);
-    } catch (error) {
-      this.#disk.discard(temporary.path);
-      throw error;
-    }
-    try {
-      // Also before `exists`: the winner may not have synced its link yet, and the loser may be about to rely on it.
-      const syncing = this.#disk.syncFolder(dirname(path));
-      removing = this.#disk.remove(temporary.path);
-      await syncing;
-    } catch (error) {
-      return { outcome: "unknown", cause: error };
-    } finally {
-      await removing;
-    }
-    if (!linked) return { outcome: "exists" };
-    if (options.retainUntil !== undefined && this.lock === "compliance") {
-      try {
-        chmodSync(path, MODE_LOCKED);
-      } catch (error) {
-        return { outcome: "unknown", cause: error };
-      }
-    }
-    return { outcome: "created", etag: temporary.etag };
-  }
-
-  /** False when the name is taken. */
-  async #link(from: string, to: string): Promise<boolean> {
-    for (let tries = 1; ; tries++) {
-      try {
-        await this.#disk.link(from, to);
-        return true;
-      } catch (error) {
-        const code = codeOf(error);
-        // Over NFS the answer may be lost, and the repetition then meets its own link.
-        if (hasTwoNames(from)) return true;
-        if (code === "EEXIST") return false;
-        if (code !== "ENOENT" || tries >= FOLDER_TRIES) throw diskFault("naming an object", error);
-        this.#disk.forgetFolder(dirname(to));
-        await this.#disk.ensureFolder(dirname(to)).catch((cause: unknown) => {
-          throw diskFault("making a folder", cause);
-        });
-      }
-    }
   }
 
   async #openToRead(path: string): Promise<number | undefined> {
@@ -298,7 +285,7 @@ class LocalFileStore implements FileStore {
 
   async get(bucket: Bucket, key: string, options: GetOptions = {}): Promise<StoredObject | null> {
     const path = this.#pathOf(bucket, key);
-    if (path === undefined) return null;
+    if (path === undefined || isOther(options)) return null;
     refuseAborted(options.signal, "a read");
     const fd = await this.#openToRead(path);
     if (fd === undefined) return null;
@@ -318,18 +305,18 @@ class LocalFileStore implements FileStore {
     }
   }
 
-  async head(bucket: Bucket, key: string, options: StoreOptions = {}): Promise<ObjectInfo | null> {
+  async head(bucket: Bucket, key: string, options: VersionOptions = {}): Promise<ObjectInfo | null> {
     const path = this.#pathOf(bucket, key);
-    if (path === undefined) return null;
+    if (path === undefined || isOther(options)) return null;
     refuseAborted(options.signal, "a read");
-    return infoOf(path, key);
+    return infoOf(path, key, this.#lockMode);
   }
 
-  async open(bucket: Bucket, key: string, options: StoreOptions = {}): Promise<OpenedObject | null> {
+  async open(bucket: Bucket, key: string, options: VersionOptions = {}): Promise<OpenedObject | null> {
     const path = this.#pathOf(bucket, key);
-    if (path === undefined) return null;
+    if (path === undefined || isOther(options)) return null;
     refuseAborted(options.signal, "a read");
-    const info = infoOf(path, key);
+    const info = infoOf(path, key, this.#lockMode);
     if (info === null) return null;
     return { sizeBytes: info.sizeBytes, stream: this.#readPieces(path, info, options.signal) };
   }
@@ -386,7 +373,7 @@ class LocalFileStore implements FileStore {
     try {
       return await this.#locks
         .hold<SwapOutcome>(lockName(bucket, key), options.signal, async () => {
-          if (!mayReplace(infoOf(path, key)?.etag ?? null)) {
+          if (!mayReplace(infoOf(path, key, this.#lockMode)?.etag ?? null)) {
             this.#disk.discard(temporary.path);
             return { outcome: "moved" };
           }
@@ -451,8 +438,9 @@ class LocalFileStore implements FileStore {
     }
   }
 
-  async extend(bucket: "ledger", key: string, retainUntil: number, options: StoreOptions = {}): Promise<void> {
+  async extend(bucket: "ledger", key: string, retainUntil: number, options: VersionOptions = {}): Promise<void> {
     const path = this.#pathToWrite(bucket, key);
+    if (isOther(options)) throw new Fault("NOT_FOUND", `${key} has no versions on disk`);
     refuseAborted(options.signal, "a change of a lock");
     this.#disk.refuseBroken();
     try {
@@ -480,11 +468,19 @@ class LocalFileStore implements FileStore {
     let given = 0;
     if (limit <= 0) return;
     for await (const key of this.#walk(bucket, "", prefix, after, signal)) {
-      const info = infoOf(join(this.#disk.root, bucket, key), key);
+      const info = infoOf(join(this.#disk.root, bucket, key), key, this.#lockMode);
       // Removed since its folder was read.
       if (info === null) continue;
       yield info;
       if (++given >= limit) return;
+    }
+  }
+
+  async *versions(bucket: Bucket, prefix: string, options: PageOptions = {}): AsyncGenerator<ObjectVersion> {
+    for await (const { key, sizeBytes, etag } of this.list(bucket, prefix, options)) {
+      const modifiedMs = modifiedMsOf(join(this.#disk.root, bucket, key));
+      if (modifiedMs === undefined) continue;
+      yield { key, versionId: NO_VERSION, sizeBytes, etag, isMarker: false, isLatest: true, modifiedMs };
     }
   }
 
@@ -526,14 +522,6 @@ class LocalFileStore implements FileStore {
 const lockName = (bucket: Bucket, key: string): string =>
   createHash("sha256").update(`${bucket}/${key}`).digest("hex").slice(0, 32);
 
-const hasTwoNames = (path: string): boolean => {
-  try {
-    return statSync(path).nlink === 2;
-  } catch {
-    return false;
-  }
-};
-
 /** The time of access of a read-only file is its lock; of another file it says nothing. */
 const retainUntilOf = (stat: {
   readonly mode: bigint;
@@ -542,13 +530,22 @@ const retainUntilOf = (stat: {
 }): number | undefined =>
   (stat.mode & 0o222n) === 0n ? Math.round(Number(microsecondsOf(stat.atimeNs)) / 1000) : undefined;
 
-function infoOf(path: string, key: string): ObjectInfo | null {
+/** Files have no versions but the present one. */
+const isOther = ({ versionId = NO_VERSION }: VersionOptions): boolean => versionId !== NO_VERSION;
+
+/** Undefined when the file was removed meanwhile. */
+const modifiedMsOf = (path: string): number | undefined => {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  return stat === undefined ? undefined : Math.round(stat.mtimeMs);
+};
+
+function infoOf(path: string, key: string, lockMode: LockMode): ObjectInfo | null {
   try {
     const stat = lstatSync(path, { bigint: true });
     if (!stat.isFile()) return null;
     const retainUntil = retainUntilOf(stat);
     const info = { key, sizeBytes: Number(stat.size), etag: etagOf(stat) };
-    return retainUntil === undefined ? info : { ...info, retainUntil };
+    return retainUntil === undefined ? info : { ...info, lockMode, retainUntil };
   } catch (error) {
     const code = codeOf(error);
     if (code === "ENOENT" || code === "ENOTDIR") return null;
