@@ -8,9 +8,9 @@ const SEEDS = 40;
 
 /** What a refusal may say. */
 const REFUSALS: Readonly<Record<Betrayal, readonly string[]>> = {
-  amnesia: ["commit.gap", "ledger.rollback"],
-  "delete-marker": ["commit.gap", "commit.hidden", "commit.prev", "ledger.rollback"],
-  shadow: ["commit.header", "commit.squatted"],
+  amnesia: ["commit.gap", "commit.hidden", "ledger.rollback"],
+  "delete-marker": ["commit.hidden", "commit.prev"],
+  shadow: ["commit.hidden"],
   "two-pools": ["commit.prev"],
 };
 
@@ -19,7 +19,7 @@ describe.each(Object.keys(REFUSALS) as Betrayal[])("%s", (betrayal) => {
     const tally = new Tally();
     const ends = new Map<string, number>();
     for (let seed = 1; seed <= SEEDS; seed++) {
-      const { isBetrayed, refusal = "went on" } = await tally.run(
+      const { hasFoundHidden, isBetrayed, refusal } = await tally.run(
         {
           betrayal,
           rates: { "crash-after": 0.01, "crash-before": 0.01, "error-after": 0.04, "error-before": 0.04, zombie: 0.04 },
@@ -29,10 +29,11 @@ describe.each(Object.keys(REFUSALS) as Betrayal[])("%s", (betrayal) => {
         },
         `vitest run test/sim/betrayal.test.ts (${betrayal}, seed ${seed})`,
       );
-      if (isBetrayed) ends.set(refusal, (ends.get(refusal) ?? 0) + 1);
+      const end = refusal ?? (hasFoundHidden ? "found it and went on" : "went on");
+      if (isBetrayed) ends.set(end, (ends.get(end) ?? 0) + 1);
     }
     console.info(`${betrayal}: ${[...ends].map(([end, n]) => `${end} ${n}`).join(", ")}`);
-    for (const end of ends.keys()) expect(["went on", ...REFUSALS[betrayal]]).toContain(end);
+    for (const end of ends.keys()) expect(["went on", "found it and went on", ...REFUSALS[betrayal]]).toContain(end);
   });
 });
 

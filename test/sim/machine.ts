@@ -95,6 +95,8 @@ export class Process implements Living {
   readonly lastSigned: LastSigned;
   alive = true;
   pausedUntilMs = 0;
+  /** Until then it does not reach the lease. */
+  cutUntilMs = 0;
   /** While clients may reach it. */
   log: Log | undefined;
   readonly died: Promise<void>;
