@@ -11,8 +11,8 @@ export interface FoundBlob {
 }
 
 /**
- * Undefined when nothing can be the bytes. `sha256` is hex. A store that keeps checksums gives the version that has the digest, or
- * none; another gives its newest.
+ * The version that the store says has the digest (hex), wherever it lies; else the newest of which it says nothing, since not every
+ * store and not every upload has checksums. Undefined when nothing can be the bytes.
  */
 export async function findBlob(
   store: ObjectStore,
@@ -22,11 +22,15 @@ export async function findBlob(
 ): Promise<FoundBlob | undefined> {
   const newest = await store.head("ledger", key, { signal });
   if (newest?.sha256 === sha256) return { info: newest, isVerified: true };
-  if (newest !== null && newest.sha256 === undefined) return { info: newest, isVerified: false };
-  for await (const version of store.versions("ledger", key, { signal })) {
-    if (version.key !== key || version.isMarker || version.versionId === newest?.versionId) continue;
-    const info = await store.head("ledger", key, { signal, versionId: version.versionId });
-    if (info?.sha256 === sha256) return { info, isVerified: true };
-  }
-  return undefined;
+  const candidates = newest === null || newest.sha256 !== undefined ? [] : [newest];
+  // Without versions there is nothing below.
+  if (newest === null || newest.versionId !== undefined)
+    for await (const version of store.versions("ledger", key, { signal })) {
+      if (version.key !== key || version.isMarker || version.versionId === newest?.versionId) continue;
+      const info = await store.head("ledger", key, { signal, versionId: version.versionId });
+      if (info?.sha256 === sha256) return { info, isVerified: true };
+      if (info !== null && info.sha256 === undefined) candidates.push(info);
+    }
+  const [info] = candidates;
+  return info === undefined ? undefined : { info, isVerified: false };
 }

@@ -54,7 +54,8 @@ export function createS3BlobUrls(store: S3Store, uploads: S3Store): BlobUrls {
     async put({ key, sha256, sizeBytes }) {
       const expiresMs = systemClock.now() + URL_LIFE_MS;
       // Somebody who may write laid other bytes there: these go over them. What is right already is not written again.
-      const ifAbsent = (await store.head("ledger", key)) === null || (await findBlob(store, key, sha256)) !== undefined;
+      const ifAbsent =
+        (await store.head("ledger", key)) === null || (await findBlob(store, key, sha256))?.isVerified === true;
       const put = { ifAbsent, key, retainUntil: uploadLock(), seconds, sha256, sizeBytes };
       return { expiresMs, ...(await uploads.presignPut(put)) };
     },
