@@ -3,8 +3,8 @@
  * byte passes through the server.
  */
 import type { BlobUrls } from "../command/context.ts";
-import { findBlob } from "../command/find-blob.ts";
 import { Fault } from "../std/faults.ts";
+import { findBlob } from "../store/find-blob.ts";
 import type { UploadSigner } from "../store/fs/upload.ts";
 import type { S3Store } from "../store/s3/s3-store.ts";
 import { systemClock } from "./home.ts";

@@ -5,10 +5,10 @@
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { findBlob } from "../../src/command/find-blob.ts";
 import { createS3BlobUrls } from "../../src/main/blob-urls.ts";
 import type { Digest } from "../../src/std/brand.ts";
 import { utf8 } from "../../src/std/bytes.ts";
+import { findBlob } from "../../src/store/find-blob.ts";
 import { artifactKey, commitKey } from "../../src/store/keys.ts";
 import { parseS3Address } from "../../src/store/s3/address.ts";
 import { makeBuckets } from "../../src/store/s3/buckets.ts";

@@ -2,7 +2,7 @@
  * The bytes of an artifact in the store, by their digest and not by what lies on top: whoever may write to the bucket can lay other
  * bytes, or a delete marker, over them, and what was locked is still there.
  */
-import type { ObjectInfo, ObjectStore } from "../store/object-store.ts";
+import type { ObjectInfo, ObjectStore } from "./object-store.ts";
 
 export interface FoundBlob {
   readonly info: ObjectInfo;
