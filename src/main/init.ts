@@ -11,10 +11,9 @@ import { parseName } from "../record/names.ts";
 import type { RecordId } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
-import { createFileStore, type FileStore } from "../store/fs/file-store.ts";
-import { probeStore } from "../store/probes.ts";
-import { createHome, systemClock, systemRandom } from "./home.ts";
-import { assertProbes, openLedger } from "./ledger.ts";
+import { createHome, findOrigin, type Home, homeOf, rememberStore, systemClock, systemRandom } from "./home.ts";
+import { assertProbes, openLedger, openStore } from "./ledger.ts";
+import type { S3Access } from "./s3.ts";
 import { keepCheckpoint, type TrustFiles, trustOf, writeTrust } from "./trust.ts";
 
 export interface InitRequest {
@@ -31,13 +30,15 @@ export interface InitRequest {
   /** Whether a store that only notes locks is refused. */
   readonly requireLock?: boolean;
   readonly logger: Logger;
+  /** Where the buckets are to be; in the home when absent. */
+  readonly s3?: S3Access;
 }
 
 export interface InitAnswer extends TrustFiles {
   readonly origin: string;
   readonly genesis: RecordId;
   /** What the store makes of locks. */
-  readonly lock: FileStore["lock"];
+  readonly lock: "advisory" | "compliance";
   /** Secrets by the name of the person. */
   readonly tokens: ReadonlyMap<string, string>;
 }
@@ -75,18 +76,16 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
       `--retention-days takes 1 to ${MAX_RETENTION_DAYS}, not ${retentionDays}: what is locked stays locked.`,
     );
   checkPeople([request.admin, ...request.approvers]);
+  // What the buckets may refuse comes before anything is made here.
+  if (request.s3 !== undefined) await prepareBuckets(homeOf(root), request.s3, retentionDays);
   const home = await createHome(root);
+  if (request.s3 !== undefined) await rememberStore(home, request.s3.address.text);
   const origin = `${request.origin}/${formatHex(systemRandom.bytes(4))}`;
   const keys = await generateKeyFiles(home.keys, origin, request.passphrase);
   const genesis = await (async () => {
     await using lastSigned = await openLastSigned(home.lastSigned);
-    await using store = await createFileStore({
-      allowAdvisoryLock: request.requireLock !== true,
-      clock: systemClock,
-      random: systemRandom,
-      root,
-    });
-    assertProbes((await probeStore(store, { random: systemRandom })).filter((p) => p.name !== "genesis"));
+    await using buckets = await openStore(home, request);
+    if (request.s3 === undefined) assertProbes((await buckets.probe()).filter((p) => p.name !== "genesis"));
     return (
       await initLedger({
         clock: systemClock,
@@ -96,13 +95,14 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
         random: systemRandom,
         retentionDays,
         solo,
-        store,
+        store: buckets.store,
       })
     ).genesis;
   })();
   await using ledger = await openLedger(home, {
     logger,
     ...(request.passphrase === undefined ? {} : { passphrase: request.passphrase }),
+    ...(request.s3 === undefined ? {} : { isProbed: true, s3: request.s3 }),
   });
   const { log, store } = ledger;
   const { secrets } = await bootstrap(
@@ -113,4 +113,21 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
   await writeTrust(home.trust, files, genesis);
   await keepCheckpoint(home.trust, (await log.seal()).checkpoint);
   return { ...files, genesis, lock: store.lock, origin, tokens: secrets };
+}
+
+/** Makes the buckets that are missing, when there are credentials for it, and refuses those that cannot carry a new ledger. */
+async function prepareBuckets(home: Home, s3: S3Access, retentionDays: number): Promise<void> {
+  const { address, ca } = s3;
+  if (s3.has("administrator")) {
+    const { makeBuckets } = await import("../store/s3/buckets.ts");
+    await makeBuckets({ address, ca, credentials: s3.credentials("administrator") }, retentionDays);
+  }
+  await using buckets = await openStore(home, { s3 });
+  assertProbes(await buckets.probe());
+  const origin = await findOrigin(buckets.store);
+  if (origin !== null)
+    throw new Fault(
+      "REQUEST_INVALID",
+      `${address.text} holds the ledger ${origin} already. Choose another name at the end of --store; a ledger is never made over another.`,
+    );
 }

@@ -9,11 +9,11 @@ import { PASSPHRASE_MIN_CHARS } from "../log/keys/wrapped-key.ts";
 import { parseHex } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import { Violation } from "../std/violation.ts";
-import { createFileStore } from "../store/fs/file-store.ts";
-import { type ProbeResult, probeStore } from "../store/probes.ts";
-import { assertHome, type Home, homeOf, originOf, systemClock, systemRandom } from "./home.ts";
+import type { ProbeResult } from "../store/probes.ts";
+import { assertHome, type Home, homeOf, originOf, rememberedStore } from "./home.ts";
 import { init } from "./init.ts";
-import { type OpenOptions, openLedger } from "./ledger.ts";
+import { type OpenOptions, openLedger, openStore, type StorePlace } from "./ledger.ts";
+import { s3AccessOf } from "./s3.ts";
 import { type Address, serve } from "./serve.ts";
 
 const DEFAULT_DAYS = 3650;
@@ -39,7 +39,7 @@ function addressOf(flag: string, text: string): Address {
   return { host: match[1] ?? match[2] ?? "", port };
 }
 
-const directory = (c: Context): string => {
+export const directory = (c: Context): string => {
   const dir = c.text("dir");
   if (dir === undefined) throw new UsageError("--dir DIR is needed: the folder of the ledger's home.");
   return dir;
@@ -86,16 +86,37 @@ function wrappingOf(c: Context): { passphrase?: string } {
   return { passphrase };
 }
 
+const STORE: readonly [string, string] = [
+  "--store <address>",
+  "the buckets: s3://HOST:PORT/NAME, or a folder that servers share (default: where init put them)",
+];
+
 /** How whoever starts the program opens the ledger. */
-function openingOf(c: Context): Omit<OpenOptions, "logger"> {
-  const opening = { ...passphraseOf(c), requireLock: c.options["requireLock"] === true };
+async function openingOf(c: Context, home: Home): Promise<Omit<OpenOptions, "logger">> {
+  const address = c.text("store") ?? (await rememberedStore(home));
+  return {
+    ...passphraseOf(c),
+    ...acceptedHeadOf(c),
+    requireLock: c.options["requireLock"] === true,
+    ...placeOf(c, address),
+  };
+}
+
+const placeOf = (c: Context, address: string | undefined): StorePlace =>
+  address === undefined
+    ? {}
+    : /^s3(\+http)?:/.test(address)
+      ? { s3: s3AccessOf(address, c.io.env) }
+      : { folder: address };
+
+function acceptedHeadOf(c: Context): Pick<OpenOptions, "acceptHead"> {
   const text = c.text("acceptHead");
-  if (text === undefined) return opening;
+  if (text === undefined) return {};
   const [, size, hex] = /^(\d{1,16}):([0-9a-f]{64})$/.exec(text) ?? [];
   const root = parseHex(hex ?? "");
   if (root === undefined || root.length !== 32)
     throw new UsageError("--accept-head takes SIZE:ROOT, a number and 64 small hex characters.");
-  return { ...opening, acceptHead: { root, size: Number(size) } };
+  return { acceptHead: { root, size: Number(size) } };
 }
 
 const lockText = (lock: "advisory" | "compliance"): string =>
@@ -119,10 +140,12 @@ export const createInitSpec = (): Spec => ({
     ["--wrap-keys", "keep the private keys under a passphrase"],
     PASSPHRASE_FILE,
     REQUIRE_LOCK,
+    ["--store <address>", "keep the buckets on S3: s3://HOST:PORT/NAME, s3+http:// without TLS (default: in the home)"],
   ],
   remote: false,
   async run(c) {
     const name = c.text("admin") ?? "admin";
+    const store = c.text("store");
     const answer = await init({
       admin: { displayName: c.text("adminDisplayName") ?? name, name },
       approvers: c
@@ -135,6 +158,7 @@ export const createInitSpec = (): Spec => ({
       ...wrappingOf(c),
       root: directory(c),
       solo: c.options["solo"] === true,
+      ...(store === undefined ? {} : { s3: s3AccessOf(store, c.io.env) }),
     });
     c.print(
       {
@@ -176,6 +200,7 @@ export const createServerSpec = (): Spec => ({
   example: "datapilot server --dir /srv/ledger --listen 127.0.0.1:8420 --grpc-listen 127.0.0.1:8421",
   options: [
     ["--dir <folder>", "the ledger's home"],
+    STORE,
     [
       "--listen <host:port>",
       "HTTP port: Connect, gRPC-Web, gRPC, JSON, /log/ (default 127.0.0.1:8420; port 0 takes a free one)",
@@ -186,6 +211,13 @@ export const createServerSpec = (): Spec => ({
     ["--tls-cert <file>", "certificate chain, PEM"],
     ["--tls-key <file>", "its key, PEM"],
     ["--tls-client-ca <file>", "demand client certificates of this authority"],
+    [
+      "--replica",
+      "follow while another server leads: answer reads, forward the rest, and take over when it falls silent",
+    ],
+    ["--read-only", "follow for ever, without keys"],
+    ["--peer-url <url>", "address under which other servers reach the HTTP port (default: the public one)"],
+    ["--peer-ca <file>", "authority of the other servers' certificates, PEM (default: the system's)"],
     ACCEPT_HEAD,
     PASSPHRASE_FILE,
     REQUIRE_LOCK,
@@ -198,13 +230,19 @@ export const createServerSpec = (): Spec => ({
       throw new UsageError(`--log-level must be one of ${LEVELS.join(", ")}, not ${JSON.stringify(level)}.`);
     const logger = createLogger(level);
     const url = c.text("publicUrl");
+    const home = homeOf(directory(c));
+    const peerUrl = c.text("peerUrl");
+    const peerCa = c.text("peerCa");
     await using server = await serve({
       grpc: addressOf("grpc-listen", c.text("grpcListen") ?? "127.0.0.1:8421"),
-      home: homeOf(directory(c)),
+      home,
       http: addressOf("listen", c.text("listen") ?? "127.0.0.1:8420"),
       logger,
-      open: openingOf(c),
+      open: { ...(await openingOf(c, home)), readOnly: c.options["readOnly"] === true },
       publicLog: c.options["publicLog"] === true,
+      replica: c.options["replica"] === true,
+      ...(peerUrl === undefined ? {} : { peerUrl }),
+      ...(peerCa === undefined ? {} : { peerCa: readFileSync(peerCa) }),
       ...tlsOf(c),
       ...(url === undefined ? {} : { publicUrl: url }),
     });
@@ -235,23 +273,19 @@ async function found(name: string, check: () => Promise<string>): Promise<Findin
 async function examine(home: Home, opening: Omit<OpenOptions, "logger">): Promise<Finding[]> {
   const lines: Finding[] = [];
   {
-    await using store = await createFileStore({
-      allowAdvisoryLock: true,
-      clock: systemClock,
-      random: systemRandom,
-      root: home.root,
-    });
-    const { lock } = store;
+    await using buckets = await openStore(home, { ...opening, requireLock: false });
+    const { lock } = buckets.store;
     lines.push({
       detail: lockText(lock),
       name: "lock",
       ok: opening.requireLock !== true || lock === "compliance",
       remedy: "use a volume that enforces locks, or leave out --require-lock",
     });
-    lines.push(...(await probeStore(store, { random: systemRandom })));
-    const origin = await originOf(store, home.root);
+    lines.push(...(await buckets.probe()));
+    if (!lines.every((l) => l.ok)) return lines;
     lines.push(
       await found("keys", async () => {
+        const origin = await originOf(buckets.store, home, buckets.where);
         await loadKeyFiles(home.keys, origin, opening.passphrase);
         return `three keys of ${origin}, readable by their owner only`;
       }),
@@ -261,7 +295,7 @@ async function examine(home: Home, opening: Omit<OpenOptions, "logger">): Promis
   return [
     ...lines,
     await found("log", async () => {
-      await using ledger = await openLedger(home, { ...opening, logger: createLogger("error") });
+      await using ledger = await openLedger(home, { ...opening, isProbed: true, logger: createLogger("error") });
       const { index } = ledger.log;
       const { published, size, stopped } = ledger.log.health();
       if (stopped !== undefined) throw new Violation(stopped, "the log takes no changes");
@@ -274,6 +308,7 @@ export const createDoctorSpec = (): Spec => ({
   example: "datapilot doctor --dir /srv/ledger",
   options: [
     ["--dir <folder>", "the ledger's home; the server must not run"],
+    STORE,
     ACCEPT_HEAD,
     PASSPHRASE_FILE,
     REQUIRE_LOCK,
@@ -281,7 +316,7 @@ export const createDoctorSpec = (): Spec => ({
   remote: false,
   async run(c) {
     const home = homeOf(directory(c));
-    const opening = openingOf(c);
+    const opening = await openingOf(c, home);
     await assertHome(home);
     const lines = await examine(home, opening);
     c.print(

@@ -52,19 +52,48 @@ export function formatHex(bytes: Uint8Array): string {
   return out;
 }
 
+const NO_DIGIT = 0xff;
+const DIGIT_OF = new Uint8Array(128).fill(NO_DIGIT);
+for (let value = 0; value < 16; value++) DIGIT_OF[value.toString(16).charCodeAt(0)] = value;
+
+/** Fills `out` from the lower-case hex that begins at `from`; false when there is other text. */
+export function readHex(text: string, from: number, out: Uint8Array): boolean {
+  for (let i = 0, at = from; i < out.length; i++, at += 2) {
+    const high = DIGIT_OF[text.charCodeAt(at)] ?? NO_DIGIT;
+    const low = DIGIT_OF[text.charCodeAt(at + 1)] ?? NO_DIGIT;
+    if (high === NO_DIGIT || low === NO_DIGIT) return false;
+    out[i] = high * 16 + low;
+  }
+  return true;
+}
+
 /** Parses lower-case hex of even length; undefined for anything else. */
 export function parseHex(text: string): Uint8Array | undefined {
-  if (text.length % 2 !== 0 || !/^[0-9a-f]*$/.test(text)) return undefined;
-  const out = new Uint8Array(text.length / 2);
-  for (let i = 0; i < out.length; i++) out[i] = Number.parseInt(text.slice(2 * i, 2 * i + 2), 16);
+  const out = new Uint8Array(Math.floor(text.length / 2));
+  return text.length % 2 === 0 && readHex(text, 0, out) ? out : undefined;
+}
+
+/** Whether `text` is lower-case hex from `from` to its end. */
+export function endsInHex(text: string, from: number): boolean {
+  for (let i = from; i < text.length; i++) if ((DIGIT_OF[text.charCodeAt(i)] ?? NO_DIGIT) === NO_DIGIT) return false;
+  return true;
+}
+
+const BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const BASE64_URL = `${BASE64.slice(0, 62)}-_`;
+
+function toBase64(bytes: Uint8Array, alphabet: string, padding: string): string {
+  let out = "";
+  for (let i = 0; i < bytes.length; i += 3) {
+    const bits = ((bytes[i] ?? 0) << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
+    out += alphabet.charAt(bits >>> 18) + alphabet.charAt((bits >>> 12) & 63);
+    out += i + 1 < bytes.length ? alphabet.charAt((bits >>> 6) & 63) : padding;
+    out += i + 2 < bytes.length ? alphabet.charAt(bits & 63) : padding;
+  }
   return out;
 }
 
-export function formatBase64(bytes: Uint8Array): string {
-  let binary = "";
-  for (let i = 0; i < bytes.length; i += 8192) binary += String.fromCharCode(...bytes.subarray(i, i + 8192));
-  return btoa(binary);
-}
+export const formatBase64 = (bytes: Uint8Array): string => toBase64(bytes, BASE64, "=");
 
 /** Parses standard padded base64; undefined unless encoding the result gives `text` again. */
 export function parseBase64(text: string): Uint8Array | undefined {
@@ -75,8 +104,7 @@ export function parseBase64(text: string): Uint8Array | undefined {
   return formatBase64(out) === text ? out : undefined;
 }
 
-export const formatBase64Url = (bytes: Uint8Array): string =>
-  formatBase64(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+export const formatBase64Url = (bytes: Uint8Array): string => toBase64(bytes, BASE64_URL, "");
 
 /** Parses unpadded base64url; undefined unless encoding the result gives `text` again. */
 export function parseBase64Url(text: string): Uint8Array | undefined {
