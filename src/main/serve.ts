@@ -17,7 +17,7 @@ import { PEER } from "../api/peer.ts";
 import { createRoutes } from "../api/routes.ts";
 import { createRpcHandler } from "../api/rpc.ts";
 import { createServices, reflectionDescriptors } from "../api/services.ts";
-import type { BlobUrls, Deps } from "../command/context.ts";
+import type { Deps } from "../command/context.ts";
 import { Denials } from "../command/denials.ts";
 import { SilentRuns } from "../command/lose-runs.ts";
 import { createPersonalStore } from "../command/personal.ts";
@@ -30,6 +30,7 @@ import { nativeVerifier } from "../log/native-verifier.ts";
 import type { Logger } from "../log/ports.ts";
 import { proofFileOf } from "../query/ledger.ts";
 import { createUploadSigner } from "../store/fs/upload.ts";
+import { createOwnBlobUrls, createS3BlobUrls, uploadLock } from "./blob-urls.ts";
 import { type Home, readUploadSecret, systemClock, systemRandom } from "./home.ts";
 import { type OpenLedger, type OpenOptions, openLedger } from "./ledger.ts";
 
@@ -63,17 +64,14 @@ export interface Serving extends AsyncDisposable {
 
 const MAX_MESSAGE_BYTES = 8 << 20;
 const MAX_TIMEOUT_MS = 24 * 3_600_000;
-const URL_LIFE_MS = 600_000;
 /** A change that waits this long is told of: the disk or the store below does not answer. */
 const STALLED_MS = 5_000;
-const UPLOAD_LOCK_DAYS = 7;
-const DAY_MS = 86_400_000;
 
 export async function serve(options: ServeOptions): Promise<Serving> {
   const { home, logger, publicLog, tls } = options;
   await using owned = new AsyncDisposableStack();
   const ledger = owned.use(await openLedger(home, { ...options.open, follow: true, logger }));
-  const { log, store } = ledger;
+  const { buckets, log, store } = ledger;
   let url = options.publicUrl ?? "";
   const election = owned.use(electionOf(options, ledger, () => options.peerUrl ?? url));
   const forward = owned.use(
@@ -100,7 +98,10 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     personal,
     random: systemRandom,
     store,
-    uploads: createBlobUrls(signer, () => url),
+    uploads:
+      buckets.s3 === undefined
+        ? createOwnBlobUrls(signer, () => url)
+        : createS3BlobUrls(buckets.s3.store, buckets.s3.uploads),
   };
   owned.use(
     whileLeading(log, () => {
@@ -120,12 +121,10 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const routes = createRoutes({
     artifacts: (path, request, response) =>
       forward.isFollowing ? forward.proxy(request, response) : serveArtifacts(edge, path, request, response),
-    embedded: {
-      files: store,
-      now: () => systemClock.now(),
-      retainUntil: () => systemClock.now() + UPLOAD_LOCK_DAYS * DAY_MS,
-      signer,
-    },
+    embedded:
+      buckets.files === undefined
+        ? undefined
+        : { files: buckets.files, now: () => systemClock.now(), retainUntil: uploadLock, signer },
     log: { published: () => log.published(), tile: (path) => log.tiles.readTile(path) },
     mayReadLog(headers, path) {
       const caller = bearerOf(headers, path);
@@ -221,28 +220,6 @@ function whileLeading(log: Log, start: () => AsyncDisposable): AsyncDisposable {
 /** An address that listens everywhere is reached at the loopback one from here. */
 const hostOf = (host: string): string =>
   host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "[::1]" : host.includes(":") ? `[${host}]` : host;
-
-function createBlobUrls(signer: ReturnType<typeof createUploadSigner>, base: () => string): BlobUrls {
-  const signed = (
-    method: "PUT" | "GET",
-    blob: { readonly key: string; readonly sha256: string; readonly sizeBytes: number },
-  ) => {
-    const expiresMs = systemClock.now() + URL_LIFE_MS;
-    const token = signer.sign({
-      expiresAtMs: expiresMs,
-      key: blob.key,
-      method,
-      sha256: blob.sha256,
-      sizeBytes: blob.sizeBytes,
-    });
-    return {
-      expiresMs,
-      headers: method === "PUT" ? [{ name: "content-length", value: String(blob.sizeBytes) }] : [],
-      url: `${base()}/blob/${token}`,
-    };
-  };
-  return { get: (blob) => signed("GET", blob), put: (blob) => signed("PUT", blob) };
-}
 
 /** What waits for a store says nothing by itself, so it is looked for. */
 function watchStalls(log: Log, logger: Logger): Disposable {
