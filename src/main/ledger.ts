@@ -5,10 +5,11 @@ import { openLastSigned } from "../log/keys/last-signed-file.ts";
 import { type Log, openLog } from "../log/log.ts";
 import { nativeVerifier } from "../log/native-verifier.ts";
 import type { LedgerKeys, Logger } from "../log/ports.ts";
+import { type ProbeExtent, STORE_UNSAFE } from "../log/tenure.ts";
 import { Fault } from "../std/faults.ts";
 import { createFileStore, type FileStore } from "../store/fs/file-store.ts";
 import type { ObjectStore } from "../store/object-store.ts";
-import { type ProbeResult, probeStore } from "../store/probes.ts";
+import { type ProbeResult, probeStore, RUNNING_PROBES, START_PROBES } from "../store/probes.ts";
 import { probeBuckets } from "../store/s3/bucket-probes.ts";
 import type { S3Store } from "../store/s3/s3-store.ts";
 import { type Home, holdHome, originOf, systemClock, systemRandom } from "./home.ts";
@@ -23,8 +24,8 @@ export interface LedgerStore extends AsyncDisposable {
   readonly s3: { readonly store: S3Store; readonly uploads: S3Store } | undefined;
   /** For people. */
   readonly where: string;
-  /** Whether it keeps its promises. */
-  probe(): Promise<ProbeResult[]>;
+  /** Whether it keeps its promises; often enough to find what fails by chance, or `again`, with less. */
+  probe(extent?: ProbeExtent): Promise<ProbeResult[]>;
 }
 
 export interface OpenLedger extends AsyncDisposable {
@@ -46,7 +47,7 @@ export async function openStore(
     return {
       [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
       files,
-      probe: () => probeStore(files, { random: systemRandom }),
+      probe: (extent) => probeStore(files, { ...countsOf(extent), random: systemRandom }),
       s3: undefined,
       store: files,
       where: root,
@@ -61,11 +62,11 @@ export async function openStore(
   return {
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
     files: undefined,
-    async probe() {
+    async probe(extent) {
       const configured = await probeBuckets({ access, clock: systemClock, store });
       // Without a right configuration there may be nothing to race for.
       if (configured.some((r) => !r.ok)) return configured;
-      return [...configured, ...(await probeStore(store, { random: systemRandom }))];
+      return [...configured, ...(await probeStore(store, { ...countsOf(extent), random: systemRandom }))];
     },
     s3: { store, uploads },
     store,
@@ -73,11 +74,15 @@ export async function openStore(
   };
 }
 
+const countsOf = (extent: ProbeExtent = "start") => (extent === "start" ? START_PROBES : RUNNING_PROBES);
+
 /** Start-up refuses a store that does not keep its promises, and says which. */
 export function assertProbes(results: readonly ProbeResult[]): void {
   const failed = results.filter((r) => !r.ok);
   if (failed.length > 0)
-    throw new Fault("STORE_UNAVAILABLE", failed.map((r) => `${r.name}: ${r.detail}. ${r.remedy}`).join("\n"));
+    throw new Fault("STORE_UNAVAILABLE", failed.map((r) => `${r.name}: ${r.detail}. ${r.remedy}`).join("\n"), {
+      metadata: failed.some((r) => r.isBroken === true) ? { code: STORE_UNSAFE } : {},
+    });
 }
 
 export interface OpenOptions {
@@ -118,7 +123,9 @@ export async function openLedger(home: Home, options: OpenOptions): Promise<Open
       clock: systemClock,
       index,
       logger: options.logger,
-      ...(options.isProbed === true ? {} : { probe: async () => assertProbes(await buckets.probe()) }),
+      probe: async (extent) => {
+        if (extent === "again" || options.isProbed !== true) assertProbes(await buckets.probe(extent));
+      },
       random: systemRandom,
       store,
       verifier: nativeVerifier,
