@@ -95,10 +95,13 @@ export class Publisher {
     return done;
   }
 
-  /** Removes partial tiles that a crash left beside their full tile. */
+  /** Removes partial tiles that a crash left beside their full tile; ends with the publisher. */
   async sweep(): Promise<void> {
     const size = this.#published?.size ?? 0;
-    await this.#collect("tile/", (tile) => tile.n < fullTiles(tile.level === "entries" ? 0 : tile.level, size));
+    const isFull = ({ level, n }: TileAddress): boolean => n < fullTiles(level === "entries" ? 0 : level, size);
+    await this.#collect("tile/", isFull).catch((error: unknown) => {
+      if (!this.#stop.signal.aborted) throw error;
+    });
   }
 
   async close(): Promise<void> {
