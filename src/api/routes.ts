@@ -36,7 +36,7 @@ export interface RouteParts {
         readonly now: () => number;
       }
     | undefined;
-  /** What lies below `/projects/`. */
+  /** What lies below `/projects/`, wherever it is answered. */
   artifacts(path: string, request: Request, response: Response): Promise<void>;
   /** The proof file of a record, for the bearer of these headers; throws the Fault to answer. */
   proof(headers: IncomingHttpHeaders, path: string, record: string): string;

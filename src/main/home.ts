@@ -141,10 +141,14 @@ export async function writeWhole(path: string, body: string | Uint8Array): Promi
   await rename(partial, path);
 }
 
-export const readUploadSecret = (home: Home): Promise<Uint8Array> => readFile(home.uploadSecret);
+/** What signs addresses of uploads; a home without keys signs none that another home takes. */
+export const readUploadSecret = async (home: Home, isReadOnly = false): Promise<Uint8Array> =>
+  isReadOnly ? systemRandom.bytes(32) : readFile(home.uploadSecret);
 
 /** Holds the home for this process; two servers of one home would fight over its index. */
 export async function holdHome(home: Home): Promise<AsyncDisposable> {
+  // The home of a replica begins with its keys alone.
+  await mkdir(home.index, { mode: 0o750, recursive: true });
   const path = join(home.index, "server.lock");
   for (let attempt = 0; attempt < 2; attempt++) {
     try {

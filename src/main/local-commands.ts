@@ -12,11 +12,12 @@ import { Violation } from "../std/violation.ts";
 import type { ProbeResult } from "../store/probes.ts";
 import { assertHome, type Home, homeOf, originOf, rememberedStore } from "./home.ts";
 import { init } from "./init.ts";
-import { type OpenOptions, openLedger, openStore } from "./ledger.ts";
+import { type OpenOptions, openLedger, openStore, type StorePlace } from "./ledger.ts";
 import { s3AccessOf } from "./s3.ts";
 import { type Address, serve } from "./serve.ts";
 
 const DEFAULT_DAYS = 3650;
+const LEVELS = ["debug", "info", "warn", "error"];
 
 /** Structured lines on standard output; what could be a secret is cut out wherever it stands. */
 export const createLogger = (level: string) =>
@@ -38,7 +39,7 @@ function addressOf(flag: string, text: string): Address {
   return { host: match[1] ?? match[2] ?? "", port };
 }
 
-const directory = (c: Context): string => {
+export const directory = (c: Context): string => {
   const dir = c.text("dir");
   if (dir === undefined) throw new UsageError("--dir DIR is needed: the folder of the ledger's home.");
   return dir;
@@ -53,7 +54,7 @@ const REQUIRE_LOCK: readonly [string, string] = [
   "--require-lock",
   "refuse a file system that notes locks and does not enforce them",
 ];
-const PASSPHRASE_FILE: readonly [string, string] = [
+export const PASSPHRASE_FILE: readonly [string, string] = [
   "--key-passphrase-file <file>",
   "passphrase of wrapped keys (or DATAPILOT_KEY_PASSPHRASE, DATAPILOT_KEY_PASSPHRASE_FILE)",
 ];
@@ -85,21 +86,28 @@ function wrappingOf(c: Context): { passphrase?: string } {
   return { passphrase };
 }
 
-const STORE: readonly [string, string] = [
+export const STORE: readonly [string, string] = [
   "--store <address>",
-  "the buckets, when they moved: s3://HOST:PORT/NAME (default: where init put them)",
+  "the buckets: s3://HOST:PORT/NAME, or a folder that servers share (default: where init put them)",
 ];
 
 /** How whoever starts the program opens the ledger. */
-async function openingOf(c: Context, home: Home): Promise<Omit<OpenOptions, "logger">> {
+export async function openingOf(c: Context, home: Home): Promise<Omit<OpenOptions, "logger">> {
   const address = c.text("store") ?? (await rememberedStore(home));
   return {
+    ...placeOf(c, address),
     ...passphraseOf(c),
     ...acceptedHeadOf(c),
     requireLock: c.options["requireLock"] === true,
-    ...(address === undefined ? {} : { s3: s3AccessOf(address, c.io.env) }),
   };
 }
+
+const placeOf = (c: Context, address: string | undefined): StorePlace =>
+  address === undefined
+    ? {}
+    : /^s3(\+http)?:/.test(address)
+      ? { s3: s3AccessOf(address, c.io.env) }
+      : { folder: address };
 
 function acceptedHeadOf(c: Context): Pick<OpenOptions, "acceptHead"> {
   const text = c.text("acceptHead");
@@ -203,6 +211,13 @@ export const createServerSpec = (): Spec => ({
     ["--tls-cert <file>", "certificate chain, PEM"],
     ["--tls-key <file>", "its key, PEM"],
     ["--tls-client-ca <file>", "demand client certificates of this authority"],
+    [
+      "--replica",
+      "follow while another server leads: answer reads, forward the rest, and take over when it falls silent",
+    ],
+    ["--read-only", "follow for ever, without keys"],
+    ["--peer-url <url>", "address under which other servers reach the HTTP port (default: the public one)"],
+    ["--peer-ca <file>", "authority of the other servers' certificates, PEM (default: the system's)"],
     ACCEPT_HEAD,
     PASSPHRASE_FILE,
     REQUIRE_LOCK,
@@ -210,16 +225,24 @@ export const createServerSpec = (): Spec => ({
   ],
   remote: false,
   async run(c) {
-    const logger = createLogger(c.text("logLevel") ?? "info");
+    const level = c.text("logLevel") ?? "info";
+    if (!LEVELS.includes(level))
+      throw new UsageError(`--log-level must be one of ${LEVELS.join(", ")}, not ${JSON.stringify(level)}.`);
+    const logger = createLogger(level);
     const url = c.text("publicUrl");
     const home = homeOf(directory(c));
+    const peerUrl = c.text("peerUrl");
+    const peerCa = c.text("peerCa");
     await using server = await serve({
       grpc: addressOf("grpc-listen", c.text("grpcListen") ?? "127.0.0.1:8421"),
       home,
       http: addressOf("listen", c.text("listen") ?? "127.0.0.1:8420"),
       logger,
-      open: await openingOf(c, home),
+      open: { ...(await openingOf(c, home)), readOnly: c.options["readOnly"] === true },
       publicLog: c.options["publicLog"] === true,
+      replica: c.options["replica"] === true,
+      ...(peerUrl === undefined ? {} : { peerUrl }),
+      ...(peerCa === undefined ? {} : { peerCa: readFileSync(peerCa) }),
       ...tlsOf(c),
       ...(url === undefined ? {} : { publicUrl: url }),
     });

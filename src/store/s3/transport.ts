@@ -49,6 +49,8 @@ export interface S3Request {
   /** Lower-case names. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array;
+  /** Of the body, in hex, when the caller knows it. */
+  readonly bodySha256?: string;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -117,6 +119,8 @@ const bytesOf = (data: string | ArrayBuffer | ArrayBufferView): string | Uint8Ar
       : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 export const sha256Hex = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+
+const NOTHING = sha256Hex(new Uint8Array());
 
 const encode = (text: string): string =>
   encodeURIComponent(text).replaceAll(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
@@ -189,13 +193,13 @@ export class S3Transport implements AsyncDisposable {
   }
 
   async #dispatch(request: S3Request, signal: AbortSignal | undefined): Promise<Dispatcher.ResponseData> {
-    const { body, headers = {}, method, path, query = {} } = request;
+    const { body, bodySha256, headers = {}, method, path, query = {} } = request;
     const signed = await this.#signer.sign(
       {
         headers: {
+          "x-amz-content-sha256": body === undefined ? NOTHING : (bodySha256 ?? sha256Hex(body)),
           ...headers,
           host: hostHeader(this.address),
-          "x-amz-content-sha256": sha256Hex(body ?? new Uint8Array()),
           ...(body === undefined ? {} : { "content-length": String(body.length) }),
         },
         hostname: this.address.host,
