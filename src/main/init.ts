@@ -7,6 +7,7 @@ import { generateKeyFiles } from "../log/keys/key-files.ts";
 import { openLastSigned } from "../log/keys/last-signed-file.ts";
 import type { Logger } from "../log/ports.ts";
 import { baseline } from "../policy/baseline.ts";
+import { parseName } from "../record/names.ts";
 import type { RecordId } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
@@ -44,6 +45,23 @@ export interface InitAnswer extends TrustFiles {
 
 const ORIGIN_NAME = /^[A-Za-z0-9][A-Za-z0-9.-]{0,199}$/;
 
+/** A hundred years. */
+const MAX_RETENTION_DAYS = 36_525;
+
+/** Before anything is made: what is made cannot be made again in the same folder. */
+function checkPeople(people: readonly Person[]): void {
+  const names = new Set<string>();
+  for (const { name } of people) {
+    if (parseName(name) === undefined)
+      throw new Fault(
+        "REQUEST_INVALID",
+        `${JSON.stringify(name)} is not a name for a principal: take small letters, digits and . _ -, and put the printed name behind it, as in --approver 'vera=Vera Lindqvist'.`,
+      );
+    if (names.has(name)) throw new Fault("REQUEST_INVALID", `${name} is named twice: each person has a name.`);
+    names.add(name);
+  }
+}
+
 export async function init(request: InitRequest): Promise<InitAnswer> {
   const { logger, root, solo } = request;
   if (!ORIGIN_NAME.test(request.origin))
@@ -51,8 +69,15 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
       "REQUEST_INVALID",
       `--origin takes a name of letters, digits, dots and hyphens, such as ledger.example.org, not ${JSON.stringify(request.origin)}.`,
     );
+  const { retentionDays } = request;
+  if (retentionDays < 1 || retentionDays > MAX_RETENTION_DAYS)
+    throw new Fault(
+      "REQUEST_INVALID",
+      `--retention-days takes 1 to ${MAX_RETENTION_DAYS}, not ${retentionDays}: what is locked stays locked.`,
+    );
+  checkPeople([request.admin, ...request.approvers]);
   // What the buckets may refuse comes before anything is made here.
-  if (request.s3 !== undefined) await prepareBuckets(homeOf(root), request.s3, request.retentionDays);
+  if (request.s3 !== undefined) await prepareBuckets(homeOf(root), request.s3, retentionDays);
   const home = await createHome(root);
   if (request.s3 !== undefined) await rememberStore(home, request.s3.address.text);
   const origin = `${request.origin}/${formatHex(systemRandom.bytes(4))}`;
@@ -68,7 +93,7 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
         lastSigned,
         origin,
         random: systemRandom,
-        retentionDays: request.retentionDays,
+        retentionDays,
         solo,
         store: buckets.store,
       })
