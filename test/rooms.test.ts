@@ -23,7 +23,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   api: SERVER,
   evidence: [...PURE, "gen", "store", "index", "log"],
   verify: [...PURE, "gen", "store"],
-  cli: ["std", "merkle", "note", "record", "gen", "verify", "store"],
+  replicate: [...PURE, "store", "verify"],
+  cli: ["std", "merkle", "note", "record", "gen", "verify", "replicate", "store"],
   main: ["cli", "api", "verify", ...SERVER],
 };
 

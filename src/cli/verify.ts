@@ -25,16 +25,23 @@ export interface VerifyPorts {
   now(): number;
 }
 
-const GENESIS: readonly [string, string] = ["--genesis <id>", "id of the genesis record, or a file that holds it"];
+export const GENESIS: readonly [string, string] = [
+  "--genesis <id>",
+  "id of the genesis record, or a file that holds it",
+];
+export const POLICY: readonly [string, string] = [
+  "--policy <file>",
+  "C2SP policy file that says which log and witnesses to trust; never taken from what is verified",
+];
 const TRUST: readonly (readonly [string, string])[] = [
-  ["--policy <file>", "C2SP policy file that says which log and witnesses to trust; never taken from what is verified"],
+  POLICY,
   ["--kept <note>...", "a checkpoint that you kept"],
   ["--max-age <seconds>", "how old the quorum's time may be"],
   ["--require-pq", "demand the ML-DSA-44 signature of the log"],
   ["--mirror <name>...", "cosigner that counts for the quorum, not for time"],
 ];
 
-function trustOf(c: Context, ports: VerifyPorts): Trust {
+export function trustOf(c: Context, ports: Pick<VerifyPorts, "now" | "verifier">): Trust {
   const file = c.text("policy");
   if (file === undefined)
     throw new UsageError("--policy FILE is needed: what to trust comes from you, not from what is verified.");
@@ -62,7 +69,7 @@ const usageOf = (error: unknown): unknown =>
   error instanceof Violation ? new UsageError(`${error.code}: ${error.message}`) : error;
 
 /** Runs a verifier. */
-async function asked<T>(work: () => T | Promise<T>): Promise<T> {
+export async function asked<T>(work: () => T | Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
@@ -70,7 +77,7 @@ async function asked<T>(work: () => T | Promise<T>): Promise<T> {
   }
 }
 
-function genesisOf(c: Context): RecordId | undefined {
+export function genesisOf(c: Context): RecordId | undefined {
   const text = c.text("genesis");
   if (text === undefined) return undefined;
   const id = parseEitherId(text) ?? parseEitherId(readFileSync(text, "utf8").trim());

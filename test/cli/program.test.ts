@@ -4,6 +4,7 @@ import { createDemoSpec } from "../../src/cli/demo/demo.ts";
 import { EXIT, type Io } from "../../src/cli/io.ts";
 import { createProgram, runProgram } from "../../src/cli/program.ts";
 import { createDoctorSpec, createInitSpec, createServerSpec } from "../../src/main/local-commands.ts";
+import { createReplicatePorts } from "../../src/main/replicate-ports.ts";
 import { createVerifyPorts } from "../../src/main/verify-ports.ts";
 
 interface Ran {
@@ -14,7 +15,15 @@ interface Ran {
 function programFor(write: (text: string) => void): { readonly io: Io; readonly program: Command } {
   const io: Io = { env: {}, err: write, isTerminal: false, out: write, signal: new AbortController().signal };
   const local = [createInitSpec(), createServerSpec(), createDoctorSpec(), createDemoSpec([])];
-  return { io, program: createProgram(io, { local, verify: createVerifyPorts(), version: "0.0.0" }) };
+  return {
+    io,
+    program: createProgram(io, {
+      local,
+      replicate: createReplicatePorts(),
+      verify: createVerifyPorts(),
+      version: "0.0.0",
+    }),
+  };
 }
 
 async function run(...argv: readonly string[]): Promise<Ran> {

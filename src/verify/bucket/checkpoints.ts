@@ -55,6 +55,21 @@ function elderKeys({ logs }: TrustPolicy, history: KeyHistory): VerifierKey[] {
   return own.filter((k) => k.from <= youngest).map((k) => k.key);
 }
 
+/**
+ * Opens a note of the log whose keys these are, signed by a key in force at its size that the policy trusts. Violations:
+ * `checkpoint.malformed`, `.origin`, `.signature`.
+ */
+export function openOwn(bytes: Uint8Array, trust: Trust, keys: KeyHistory): Witnessed {
+  const tree = openWitnessed(bytes, trust, elderKeys(trust.policy, keys));
+  const { origin, size } = tree.checkpoint;
+  if (origin !== keys.origin && keys.origin !== "")
+    throw new Violation("checkpoint.origin", `is of the log ${origin}; the commits are of ${keys.origin}`);
+  const inForce = keys.inForce("KEY_ROLE_LOG", size);
+  if (!inForce.some((f) => tree.signedBy.some((k) => sameKey(f, k))))
+    throw new Violation("checkpoint.signature", `no log key that signed it is in force at size ${size}`);
+  return tree;
+}
+
 /** One signed tree: all notes of it, and their signatures together. */
 export interface Claim {
   readonly at: string;
@@ -113,13 +128,8 @@ export class Checkpoints {
   /** A note of this log that a key in force signed, or a failure. */
   #open(at: string, bytes: Uint8Array): Witnessed | undefined {
     try {
-      const tree = openWitnessed(bytes, this.#trust, this.#elders);
-      const { origin, size } = tree.checkpoint;
-      if (origin !== this.#chain.origin && this.#chain.origin !== "")
-        throw new Violation("checkpoint.origin", `is of the log ${origin}; the commits are of ${this.#chain.origin}`);
-      const inForce = this.#chain.keys.inForce("KEY_ROLE_LOG", size);
-      if (!inForce.some((f) => tree.signedBy.some((k) => sameKey(f, k))))
-        throw new Violation("checkpoint.signature", `no log key that signed it is in force at size ${size}`);
+      const tree = openOwn(bytes, this.#trust, this.#chain.keys);
+      const { size } = tree.checkpoint;
       if (at !== HEAD_AT && at !== checkpointKey(size, sha256Hex(bytes).slice(0, 16)))
         this.#stage.fail("checkpoint.key", at, "the key is not the one of its size and bytes");
       return tree;

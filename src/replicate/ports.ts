@@ -1,0 +1,58 @@
+/** What replication asks of both sides. */
+import type { SignatureVerifier } from "../note/signatures.ts";
+import type { RecordId } from "../std/brand.ts";
+import type { Clock } from "../std/ports.ts";
+import type { ReceiveOutcome } from "../store/fs/upload.ts";
+import type { Bucket, CreateOptions, ListOptions, ObjectInfo, ObjectStore } from "../store/object-store.ts";
+import { persist } from "../store/place.ts";
+import type { Trust } from "../verify/checkpoint.ts";
+
+/** Read, never written. */
+export interface Source extends Pick<ObjectStore, "get" | "head" | "open" | "lock"> {
+  list(bucket: Bucket, prefix: string, options?: Pick<ListOptions, "after">): AsyncIterable<Pick<ObjectInfo, "key">>;
+}
+
+export interface Target extends ObjectStore {
+  /** Streams an artifact into the ledger; created only when exactly these bytes came. */
+  receive(
+    key: string,
+    sha256: string,
+    sizeBytes: number,
+    stream: AsyncIterable<Uint8Array>,
+    options: CreateOptions,
+  ): Promise<ReceiveOutcome>;
+}
+
+export interface ReplicaOptions {
+  readonly trust: Trust;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  /** Objects in flight at each side. */
+  readonly concurrency: number;
+  /** What the genesis must be. */
+  readonly genesis?: RecordId | undefined;
+  /** Whether preimages of personal values are copied too. */
+  readonly personal: boolean;
+  /** Passes the copy's watermark over: everything is compared again. */
+  readonly fromStart: boolean;
+  /** Records between two watermarks of a long copy. */
+  readonly stride?: number;
+  readonly progress?: (done: number, of: number | undefined, what: "read" | "copied") => void;
+}
+
+export interface Sides {
+  readonly source: Source;
+  readonly target: Target;
+  readonly options: ReplicaOptions;
+}
+
+/** How long a side that does not answer is asked again. A copy goes on where it stopped, so it need not wait for ever. */
+const PATIENCE_MS = 30_000;
+
+export const patience = ({ clock, signal }: ReplicaOptions) => ({ clock, patienceMs: PATIENCE_MS, signal });
+
+/** Asks a side until it answers. */
+export const ask = <T>(options: ReplicaOptions, work: () => Promise<T>): Promise<T> =>
+  persist<T>(patience(options), work);
+
+export const verifierOf = ({ trust }: ReplicaOptions): SignatureVerifier => trust.verifier;
