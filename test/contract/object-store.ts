@@ -39,6 +39,8 @@ export interface StoreSubject {
 export interface StoreTraits {
   readonly full?: boolean;
   readonly versions?: boolean;
+  /** How long setting up may take, where a server is built and started for it. */
+  readonly setUpMs?: number;
 }
 
 export const HOSTILE_KEYS: readonly string[] = [
@@ -106,7 +108,7 @@ export function describeObjectStore(
     beforeAll(async () => {
       subject = await factory();
       store = subject.store;
-    });
+    }, traits.setUpMs);
     afterAll(async () => {
       await subject.dispose?.();
     });
