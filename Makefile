@@ -3,7 +3,7 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 SHELL := /bin/bash -euo pipefail
 INSTALLED := node_modules/.package-lock.json
 
-.PHONY: help fmt lint test check build demo bench gen conformance clean
+.PHONY: help fmt lint test check build demo bench gen conformance minio clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets.
@@ -50,6 +50,9 @@ bench: build ## Measure, each figure beside its baseline.
 
 conformance: $(INSTALLED) ## The official Connect and gRPC conformance suite, on both listeners (needs Go).
 	test/conformance/run.sh
+
+minio: $(INSTALLED) ## A MinIO to try things on, until it is interrupted (builds it once; needs Go).
+	node test/minio/minio-process.ts
 
 clean: ## Remove what was built.
 	rm -rf dist coverage node_modules

@@ -1,6 +1,6 @@
 /** Commands about projects, access, policies and approvals. */
 import { readFileSync } from "node:fs";
-import { create, fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
+import { create, fromJson, type JsonObject, type JsonValue, toJson } from "@bufbuild/protobuf";
 import type { Command } from "commander";
 import {
   OfflineMode,
@@ -17,6 +17,7 @@ import {
 import {
   type BacktestPolicyResponse,
   BacktestPolicyResponseSchema,
+  type EvaluatePolicyResponse,
   EvaluatePolicyResponseSchema,
   GetApprovalRequestResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
@@ -26,7 +27,7 @@ import {
   WriteResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { AS_OF, declare, REQUEST_ID, UsageError } from "./command.ts";
-import { EXIT, Exit, type Io, paint, shortId } from "./io.ts";
+import { EXIT, Exit, type Io, paint, printable, shortId } from "./io.ts";
 import { decisionText, resourceLine, resourceTable, written } from "./render.ts";
 
 const oneOf = <T>(what: string, text: string | undefined, values: Readonly<Record<string, T>>): T => {
@@ -279,6 +280,22 @@ export function addAccess(program: Command, io: Io): void {
   });
 }
 
+const OUTCOMES = ["", "allow", "require_approval", "deny", "error"];
+const RESULTS = ["", "holds", "fails", "skipped", "waived", "error"];
+
+function inputIn(file: string): JsonObject {
+  const input = readJson(file);
+  if (typeof input !== "object" || input === null || Array.isArray(input))
+    throw new UsageError(`${file} holds no input: an input is one JSON object.`);
+  return input;
+}
+
+const testedText = (tests: number): string =>
+  `the policy compiles${tests === 0 ? ", and has no tests" : tests === 1 ? ", and its test passes" : `, and its ${tests} tests pass`}\nGive --input FILE to judge an input; datapilot policy explain DECISION --json shows the input of a past decision.\n`;
+
+const judgedText = ({ outcome, rules }: EvaluatePolicyResponse): string =>
+  `${OUTCOMES[outcome] ?? ""}\n${rules.map((r) => `  ${printable(r.id)}: ${RESULTS[r.result] ?? ""}${r.message === "" ? "" : `  ${printable(r.message)}`}\n`).join("")}`;
+
 export function addPolicies(program: Command, io: Io): void {
   const policy = program.command("policy").description("rules that admit or refuse");
   const body = (file: string) => {
@@ -309,20 +326,19 @@ export function addPolicies(program: Command, io: Io): void {
   });
   declare(policy, io, {
     example: "datapilot policy test fit.json --input input.json",
-    options: [["--input <file>", "an input to judge"]],
+    options: [["--input <file>", "an input to judge; `policy explain DECISION --json` shows those of past decisions"]],
     run: async (c) => {
-      const input = c.text("input");
+      const file = c.text("input");
+      const input = file === undefined ? undefined : inputIn(file);
+      const policy = body(c.args[0] ?? "");
       c.show(
         EvaluatePolicyResponseSchema,
-        await c.connect().policy.evaluatePolicy({
-          policy: body(c.args[0] ?? ""),
-          ...(input === undefined ? {} : { input: readJson(input) as Record<string, never> }),
-        }),
+        await c.connect().policy.evaluatePolicy({ policy, ...(input === undefined ? {} : { input }) }),
         (m) =>
-          `${["", "allow", "require_approval", "deny", "error"][m.outcome] ?? ""}\n${m.rules.map((r) => `  ${r.id}: ${["", "holds", "fails", "skipped", "waived", "error"][r.result] ?? ""}\n`).join("")}${m.warnings.map((w) => `  ${paint(io, "yellow", "warning")} ${w}\n`).join("")}`,
+          `${input === undefined ? testedText(policy.tests.length) : judgedText(m)}${m.warnings.map((w) => `  ${paint(io, "yellow", "warning")} ${printable(w)}\n`).join("")}`,
       );
     },
-    summary: "compile a policy, run its tests, judge an input",
+    summary: "compile a policy, run its tests, and judge an input when one is given",
     words: "test <file>",
   });
   declare(policy, io, {

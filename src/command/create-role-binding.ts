@@ -14,7 +14,7 @@ import type { RecordId } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
 import { parseTime } from "../std/ports.ts";
 import { actionOf } from "./action.ts";
-import { type Admission, draft, findByContent, type Plan } from "./admission.ts";
+import { type Admission, draft, findByContent, link, type Plan } from "./admission.ts";
 import { bodyOf, checkName, checkTime, invalid } from "./body.ts";
 import type { Deps } from "./context.ts";
 import { gated } from "./decide.ts";
@@ -58,7 +58,9 @@ export function planRoleBinding(a: Admission, request: CreateRoleBindingRequest)
       request: { role, member },
       action: actionOf("CreateRoleBinding", request),
     },
-    (): readonly Draft[] => [binding],
+    (decision, approvals): readonly Draft[] => [
+      { ...binding, links: [...link("decision", decision), ...link("approval", ...approvals)] },
+    ],
   );
 }
 

@@ -15,6 +15,7 @@ import type { Clock, Random } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
 import type { ObjectStore } from "../store/object-store.ts";
 import { persist } from "../store/place.ts";
+import { acceptance } from "./acceptance.ts";
 import type { Applied } from "./applied.ts";
 import { Batch } from "./batch.ts";
 import { Committer } from "./committer.ts";
@@ -27,7 +28,7 @@ import { type RecoveryOptions, recover } from "./recovery.ts";
 import { createRetention, type Retention } from "./retention.ts";
 import { type Seal, Sealer } from "./seal.ts";
 import { Sequencer, type Writer } from "./sequencer.ts";
-import { createSigner, type SignedHead, type Signer } from "./signer.ts";
+import { createSigner, type SignedHead, type Signer, type TreeHead } from "./signer.ts";
 import { createCommitSlots } from "./slots.ts";
 import type { Outcome, Submission } from "./submission.ts";
 import { createTiledLog, type TiledLog } from "./tlog.ts";
@@ -121,17 +122,24 @@ function retentionDaysOf(genesis: Uint8Array): number {
   return days;
 }
 
-/** The fence: an empty commit with a higher epoch. From then on no older writer's commit can be the next one. */
+/**
+ * The fence: a commit with a higher epoch, empty but for the head that an operator vouched for. From then on no older writer's
+ * commit can be the next one.
+ */
 async function fence(
   applied: Applied,
   committer: Committer,
   writer: Omit<Writer, "epoch">,
-  clock: Clock,
+  accepted: TreeHead | undefined,
+  { clock, random }: Pick<LogOptions, "clock" | "random">,
   signal: AbortSignal,
 ): Promise<Writer> {
   for (let attempt = 0; attempt < FENCE_ATTEMPTS; attempt++) {
     const mine: Writer = { ...writer, epoch: applied.chain.epoch + 1 };
-    const made = new Batch(applied).seal({ ...mine, nowMs: clock.now() });
+    const nowMs = clock.now();
+    const batch = new Batch(applied);
+    if (accepted !== undefined) batch.place(acceptance(applied, accepted, { nowMs, random }));
+    const made = batch.seal({ ...mine, nowMs });
     const result = await committer.commit(applied, made.bytes, signal);
     if (result.kind === "ours") {
       applied.apply(made.commit, made.bytes);
@@ -189,7 +197,8 @@ export async function openLog(options: LogOptions): Promise<Log> {
     applied,
     committer,
     { key: keys.commit, writer: formatHex(random.bytes(16)) },
-    clock,
+    recovered.accepted,
+    { clock, random },
     signal,
   );
   const head = applied.head();

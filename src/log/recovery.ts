@@ -45,6 +45,8 @@ export interface Recovered {
   readonly applied: Applied;
   /** What the signer signed last, or what the operator accepted. */
   readonly last: TreeHead;
+  /** `last`, when nothing but the operator's word stands for it. */
+  readonly accepted?: TreeHead;
   readonly published: Published | null;
 }
 
@@ -205,7 +207,8 @@ const readNotes = ({ clock, lastSigned, signal, store }: RecoveryOptions): Promi
   }));
 
 function checkedAgainstNotes(options: RecoveryOptions, applied: Applied, read: Notes): Recovered {
-  const last = newestOf(options, applied, read.lastSigned) ?? options.acceptHead;
+  const remembered = newestOf(options, applied, read.lastSigned);
+  const last = remembered ?? options.acceptHead;
   if (last === undefined) {
     const { root, size } = applied.head();
     throw new Violation(
@@ -222,7 +225,9 @@ function checkedAgainstNotes(options: RecoveryOptions, applied: Applied, read: N
     head !== undefined && read.head !== null && isPublished(options, applied, read.head)
       ? { note: read.head, size: head.size }
       : null;
-  return { applied, last, published };
+  if (remembered !== undefined && options.acceptHead !== undefined)
+    options.logger.warn({}, "the signer remembers what it signed: --accept-head has no effect");
+  return { applied, last, published, ...(remembered === undefined ? { accepted: last } : {}) };
 }
 
 /** Only publication adds the ML-DSA-44 line: a note of an acknowledgement, put in its place, does not pass. */

@@ -2,7 +2,7 @@
  * A ledger's home on one host: the three buckets of the embedded store, and beside them what is not data: index, keys, and
  * what outsiders are given to trust.
  */
-import { hash, randomBytes } from "node:crypto";
+import { createHash, hash, randomBytes } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -53,7 +53,14 @@ export const systemRandom: Random = {
 };
 
 /** The platform's SHA-256 is several times as fast as the pure one. */
-export const useNativeSha256 = (): void => setSha256Text((data, form) => hash("sha256", data, form));
+export const useNativeSha256 = (): void =>
+  setSha256Text(
+    (data, form) => hash("sha256", data, form),
+    () => {
+      const state = createHash("sha256");
+      return { digest: () => new Uint8Array(state.digest()), update: (data) => void state.update(data) };
+    },
+  );
 
 /** Makes the folders of a new home; refuses one that holds something. */
 export async function createHome(root: string): Promise<Home> {

@@ -10,7 +10,7 @@ import { createFileStore } from "../store/fs/file-store.ts";
 import { probeStore } from "../store/probes.ts";
 import { homeOf, originOf, systemClock, systemRandom } from "./home.ts";
 import { init } from "./init.ts";
-import { openLedger } from "./ledger.ts";
+import { type OpenOptions, openLedger } from "./ledger.ts";
 import { type Address, serve } from "./serve.ts";
 
 const DEFAULT_DAYS = 3650;
@@ -40,6 +40,22 @@ const directory = (c: Context): string => {
   if (dir === undefined) throw new UsageError("--dir DIR is needed: the folder of the ledger's home.");
   return dir;
 };
+
+const ACCEPT_HEAD: readonly [string, string] = [
+  "--accept-head <size:root>",
+  "go on from this tree when the signer's memory is lost; the ledger records it",
+];
+
+/** How whoever starts the program opens the ledger. */
+function openingOf(c: Context): Omit<OpenOptions, "logger"> {
+  const text = c.text("acceptHead");
+  if (text === undefined) return {};
+  const [, size, hex] = /^(\d{1,16}):([0-9a-f]{64})$/.exec(text) ?? [];
+  const root = parseHex(hex ?? "");
+  if (root === undefined || root.length !== 32)
+    throw new UsageError("--accept-head takes SIZE:ROOT, a number and 64 small hex characters.");
+  return { acceptHead: { root, size: Number(size) } };
+}
 
 export const createInitSpec = (): Spec => ({
   example: "datapilot init --dir /srv/ledger --origin ledger.example.org",
@@ -118,6 +134,7 @@ export const createServerSpec = (): Spec => ({
     ["--tls-cert <file>", "certificate chain, PEM"],
     ["--tls-key <file>", "its key, PEM"],
     ["--tls-client-ca <file>", "demand client certificates of this authority"],
+    ACCEPT_HEAD,
     ["--log-level <level>", "debug, info, warn or error (default info)"],
   ],
   remote: false,
@@ -129,6 +146,7 @@ export const createServerSpec = (): Spec => ({
       home: homeOf(directory(c)),
       http: addressOf("listen", c.text("listen") ?? "127.0.0.1:8420"),
       logger,
+      open: openingOf(c),
       publicLog: c.options["publicLog"] === true,
       ...tlsOf(c),
       ...(url === undefined ? {} : { publicUrl: url }),
@@ -146,16 +164,11 @@ export const createServerSpec = (): Spec => ({
 
 export const createDoctorSpec = (): Spec => ({
   example: "datapilot doctor --dir /srv/ledger",
-  options: [
-    ["--dir <folder>", "the ledger's home; the server must not run"],
-    [
-      "--accept-head <size:root>",
-      "accept this tree as the last one that was signed, after the signer's memory was lost",
-    ],
-  ],
+  options: [["--dir <folder>", "the ledger's home; the server must not run"], ACCEPT_HEAD],
   remote: false,
   async run(c) {
     const home = homeOf(directory(c));
+    const opening = openingOf(c);
     const lines: { name: string; ok: boolean; detail: string; remedy: string }[] = [];
     {
       await using store = await createFileStore({
@@ -182,14 +195,7 @@ export const createDoctorSpec = (): Spec => ({
       });
     }
     if (lines.every((l) => l.ok)) {
-      const [size, root] = c.text("acceptHead")?.split(":") ?? [];
-      const hash = root === undefined ? undefined : parseHex(root);
-      if (size !== undefined && hash?.length !== 32)
-        throw new UsageError("--accept-head takes SIZE:ROOT with ROOT of 64 hex characters.");
-      await using ledger = await openLedger(home, {
-        logger: createLogger("error"),
-        ...(hash === undefined ? {} : { acceptHead: { root: hash, size: Number(size) } }),
-      });
+      await using ledger = await openLedger(home, { ...opening, logger: createLogger("error") });
       const health = ledger.log.health();
       lines.push({
         detail: `${health.size} entries, published ${health.published}, state ${ledger.log.index.watermark.state.slice(0, 16)}…`,

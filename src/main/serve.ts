@@ -25,7 +25,7 @@ import type { Logger } from "../log/ports.ts";
 import { proofFileOf } from "../query/ledger.ts";
 import { createUploadSigner } from "../store/fs/upload.ts";
 import { type Home, readUploadSecret, systemClock, systemRandom } from "./home.ts";
-import { openLedger } from "./ledger.ts";
+import { type OpenOptions, openLedger } from "./ledger.ts";
 
 export interface Address {
   readonly host: string;
@@ -41,6 +41,7 @@ export interface ServeOptions {
   readonly publicLog: boolean;
   readonly tls?: Tls;
   readonly logger: Logger;
+  readonly open?: Omit<OpenOptions, "logger">;
 }
 
 export interface Serving extends AsyncDisposable {
@@ -59,7 +60,7 @@ const DAY_MS = 86_400_000;
 export async function serve(options: ServeOptions): Promise<Serving> {
   const { home, logger, publicLog, tls } = options;
   await using owned = new AsyncDisposableStack();
-  const ledger = owned.use(await openLedger(home, { logger }));
+  const ledger = owned.use(await openLedger(home, { ...options.open, logger }));
   const { log, store } = ledger;
   const signer = createUploadSigner(await readUploadSecret(home));
   const personal = createPersonalStore(store, systemRandom);

@@ -1,5 +1,4 @@
 /** What replication asks of both sides. */
-import type { SignatureVerifier } from "../note/signatures.ts";
 import type { RecordId } from "../std/brand.ts";
 import type { Clock } from "../std/ports.ts";
 import type { ReceiveOutcome } from "../store/fs/upload.ts";
@@ -54,5 +53,3 @@ export const patience = ({ clock, signal }: ReplicaOptions) => ({ clock, patienc
 /** Asks a side until it answers. */
 export const ask = <T>(options: ReplicaOptions, work: () => Promise<T>): Promise<T> =>
   persist<T>(patience(options), work);
-
-export const verifierOf = ({ trust }: ReplicaOptions): SignatureVerifier => trust.verifier;

@@ -27,7 +27,8 @@ export interface ProbeOptions {
 }
 
 export interface ProbeResult {
-  readonly name: "double-create" | "create-race" | "swap-race" | "genesis";
+  /** `double-create`, `create-race`, `swap-race`, `genesis`, or one of S3's (`s3/bucket-probes.ts`). */
+  readonly name: string;
   readonly ok: boolean;
   /** What was seen. */
   readonly detail: string;
@@ -66,12 +67,7 @@ export async function probeStore(store: ObjectStore, options: ProbeOptions): Pro
 /** Undefined when the try held, else what went wrong. */
 type Try = (key: string) => Promise<string | undefined>;
 
-async function probe(
-  name: ProbeResult["name"],
-  remedy: string,
-  keys: readonly string[],
-  attempt: Try,
-): Promise<ProbeResult> {
+async function probe(name: string, remedy: string, keys: readonly string[], attempt: Try): Promise<ProbeResult> {
   const wrong: string[] = [];
   await inFlight(keys, async (key) => {
     try {

@@ -31,7 +31,17 @@ export type FaultKind =
   | "crash-before"
   | "crash-after";
 
-export type Operation = "create" | "get" | "head" | "swap" | "replace" | "remove" | "list" | "extend" | "open";
+export type Operation =
+  | "create"
+  | "get"
+  | "head"
+  | "swap"
+  | "replace"
+  | "remove"
+  | "list"
+  | "versions"
+  | "extend"
+  | "open";
 
 export class Crash extends Error {
   override readonly name = "Crash";
@@ -72,7 +82,7 @@ export interface FaultStore extends ObjectStore {
 
 type Forgetting = ObjectStore & { forget?(bucket: Bucket, key: string): void };
 
-const READS: ReadonlySet<Operation> = new Set<Operation>(["get", "head", "list", "open"]);
+const READS: ReadonlySet<Operation> = new Set<Operation>(["get", "head", "list", "versions", "open"]);
 const WRITE_FAULTS: readonly FaultKind[] = [
   "error-before",
   "error-after",
@@ -222,6 +232,22 @@ export function createFaultStore(inner: Forgetting, options: FaultStoreOptions =
     return answer;
   }
 
+  async function* listing<T>(
+    operation: Operation,
+    bucket: Bucket,
+    prefix: string,
+    given: StoreOptions | undefined,
+    perform: () => AsyncIterable<T>,
+  ): AsyncGenerator<T> {
+    const kind = await begin(operation, bucket, prefix, given);
+    if (kind === "error-before") throw unavailable("a listing failed");
+    let listed = 0;
+    for await (const item of perform()) {
+      if (kind === "torn" && listed++ > 0) throw unavailable("a listing broke off");
+      yield item;
+    }
+  }
+
   const unknown = (cause: unknown): { outcome: "unknown"; cause: unknown } => ({ outcome: "unknown", cause });
   const fail = (cause: Fault): never => {
     throw cause;
@@ -255,7 +281,14 @@ export function createFaultStore(inner: Forgetting, options: FaultStoreOptions =
     },
     remove: (bucket, key, given) => write<void>("remove", bucket, key, given, () => inner.remove(bucket, key), fail),
     extend: (bucket, key, until, given) =>
-      write<void>("extend", bucket, key, given, () => inner.extend(bucket, key, until), fail),
+      write<void>(
+        "extend",
+        bucket,
+        key,
+        given,
+        () => inner.extend(bucket, key, until, { versionId: given?.versionId }),
+        fail,
+      ),
     get: (bucket, key, given) => read("get", bucket, key, given, () => inner.get(bucket, key, given)),
     head: (bucket, key, given) => read("head", bucket, key, given, () => inner.head(bucket, key, given)),
     async open(bucket, key, given) {
@@ -264,15 +297,9 @@ export function createFaultStore(inner: Forgetting, options: FaultStoreOptions =
       const opened = await inner.open(bucket, key, given);
       return kind === "torn" && opened !== null ? tornInHalf(opened) : opened;
     },
-    async *list(bucket, prefix, given) {
-      const kind = await begin("list", bucket, prefix, given);
-      if (kind === "error-before") throw unavailable("a listing failed");
-      let listed = 0;
-      for await (const info of inner.list(bucket, prefix, given)) {
-        if (kind === "torn" && listed++ > 0) throw unavailable("a listing broke off");
-        yield info;
-      }
-    },
+    list: (bucket, prefix, given) => listing("list", bucket, prefix, given, () => inner.list(bucket, prefix, given)),
+    versions: (bucket, prefix, given) =>
+      listing("versions", bucket, prefix, given, () => inner.versions(bucket, prefix, given)),
     faults: {
       next(operation, kind, matches = () => true) {
         programmed.push({ operation, kind, matches });

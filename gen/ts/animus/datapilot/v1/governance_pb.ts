@@ -110,7 +110,7 @@ export type EvaluatePolicyRequest = Message<"animus.datapilot.v1.EvaluatePolicyR
   policy?: Policy | undefined;
 
   /**
-   * The input.
+   * The input to judge; without one only the policy's own tests are run.
    *
    * @generated from field: google.protobuf.Struct input = 2;
    */
@@ -131,7 +131,7 @@ export const EvaluatePolicyRequestSchema: GenMessage<EvaluatePolicyRequest> = /*
  */
 export type EvaluatePolicyResponse = Message<"animus.datapilot.v1.EvaluatePolicyResponse"> & {
   /**
-   * Outcome.
+   * Outcome; unspecified without an input.
    *
    * @generated from field: animus.datapilot.record.v1.Outcome outcome = 1;
    */
