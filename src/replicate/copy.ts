@@ -12,6 +12,7 @@ import type { LedgerRecord } from "../record/record.ts";
 import { digestOf, parseDigest, parseRecordId } from "../std/brand.ts";
 import { equalBytes, formatHex } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
+import type { UploadMismatch } from "../store/fs/upload.ts";
 import {
   artifactKey,
   commitKey,
@@ -22,6 +23,7 @@ import {
   tileKey,
 } from "../store/keys.ts";
 import { persist, placeHead, placeLocked } from "../store/place.ts";
+import { dataVersions, hasVersions } from "../store/right-version.ts";
 import { DAY_MS } from "../verify/bucket/audit.ts";
 import { personalIds } from "../verify/personal.ts";
 import { readRecord } from "../verify/records.ts";
@@ -29,7 +31,7 @@ import type { Stage } from "../verify/report.ts";
 import type { TileObject } from "./edge.ts";
 import { Flights } from "./flights.ts";
 import type { Claim, Judged } from "./judge.ts";
-import { ask, patience, type Sides } from "./ports.ts";
+import { ask, patience, readContent, type Sides } from "./ports.ts";
 import { type Step, walk } from "./walk.ts";
 import {
   type Artifact,
@@ -156,7 +158,8 @@ export class Copy {
     const key = recordKey(digestOf(item.entry.record));
     let { record, recordBytes } = item;
     if (recordBytes === null) {
-      const found = await ask(options, () => source.get("ledger", key, { signal: options.signal }));
+      const digest = digestOf(item.entry.record);
+      const found = await readContent(this.#sides, source, key, (bytes) => sha256Hex(bytes) === digest);
       record = found === null ? null : this.#detached(found.body, item, key);
       if (found === null || record === null) {
         this.#hole = Math.min(this.#hole, item.index);
@@ -185,7 +188,7 @@ export class Copy {
   }
 
   async #artifact(artifact: Artifact): Promise<void> {
-    const { options, source, target } = this.#sides;
+    const { notes, options, source, target } = this.#sides;
     const { signal } = options;
     const { digest, project, sizeBytes } = artifact;
     const key = artifactKey(project, digest);
@@ -198,25 +201,45 @@ export class Copy {
         await ask(options, () => target.extend("ledger", key, retainUntil, { signal }));
       return;
     }
-    await persist(patience(options), async () => {
-      const opened = await source.open("ledger", key, { signal });
-      if (opened === null) return this.#owe(artifact, "artifact.missing", key, "is not at the source");
-      const done = await target.receive(key, digest, sizeBytes, opened.stream, { retainUntil, signal });
-      if (done.outcome === "unknown") return "unknown";
-      if (done.outcome === "mismatch")
-        return this.#owe(artifact, "artifact.digest", key, `has ${done.field} ${done.received}, not ${done.expected}`);
-      if (done.outcome === "created") {
-        this.written.artifacts++;
-        this.written.artifact_bytes += sizeBytes;
+    let mismatch: UploadMismatch | undefined;
+    for await (const versionId of this.#versionsOf(key, sizeBytes)) {
+      const done = await persist(patience(options), async () => {
+        const opened = await source.open("ledger", key, { signal, versionId });
+        if (opened === null) return { outcome: "absent" } as const;
+        const received = await target.receive(key, digest, sizeBytes, opened.stream, { retainUntil, signal });
+        return received.outcome === "unknown" ? "unknown" : received;
+      });
+      if (done.outcome === "mismatch") mismatch ??= done;
+      else if (done.outcome !== "absent") {
+        if (done.outcome === "created") this.written.artifacts++;
+        if (done.outcome === "created") this.written.artifact_bytes += sizeBytes;
+        if (versionId !== undefined)
+          notes.add(`object.shadowed: ${key}: the right version is not the newest one, and was taken`);
+        return;
       }
-      return done.outcome;
-    });
+    }
+    if (mismatch === undefined) this.#owe(artifact, "artifact.missing", key, "is not at the source");
+    else
+      this.#owe(
+        artifact,
+        "artifact.digest",
+        key,
+        `has ${mismatch.field} ${mismatch.received}, not ${mismatch.expected}`,
+      );
   }
 
-  #owe(artifact: Artifact, code: string, key: string, detail: string): "owed" {
+  /** Where the bytes of an artifact may be: in the newest version, else in an older one of their length. */
+  async *#versionsOf(key: string, sizeBytes: number): AsyncGenerator<string | undefined> {
+    const { options, source } = this.#sides;
+    yield undefined;
+    if (!hasVersions(source)) return;
+    const all = await ask(options, () => dataVersions(source, key, { signal: options.signal }));
+    for (const version of all) if (version.sizeBytes === sizeBytes) yield version.versionId;
+  }
+
+  #owe(artifact: Artifact, code: string, key: string, detail: string): void {
     this.#stage.fail(code, key, detail);
     if (this.#owed.length < MAX_OWED) this.#owed.push(artifact);
-    return "owed";
   }
 
   async #personal(record: LedgerRecord): Promise<void> {

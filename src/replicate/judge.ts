@@ -11,10 +11,11 @@ import type { KeyHistory } from "../record/key-history.ts";
 import { equalBytes, formatHex } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
 import { checkpointKey, commitKey, HEAD_CHECKPOINT, parseKey } from "../store/keys.ts";
+import { hasVersions } from "../store/right-version.ts";
 import { openOwn } from "../verify/bucket/checkpoints.ts";
 import { openWitnessed, type Witnessed } from "../verify/checkpoint.ts";
 import type { Stage } from "../verify/report.ts";
-import { ask, type Sides } from "./ports.ts";
+import { ask, readContent, type Sides } from "./ports.ts";
 import { BadCommit, type SlotBytes, walk } from "./walk.ts";
 import type { Watermark } from "./watermark.ts";
 
@@ -38,7 +39,6 @@ export interface Judged {
   readonly origin: string;
   /** Size of the checkpoint in the copy's head. */
   readonly published: number;
-  readonly notes: readonly string[];
 }
 
 interface FoundNote {
@@ -51,11 +51,11 @@ const BEFORE_ALL = "";
 
 /** Notes of one side, of archived sizes from `from` on; keys that are none are told. */
 async function notesOf(
-  { options }: Sides,
-  side: Pick<Sides["source"], "get" | "list">,
+  sides: Sides,
+  side: Pick<Sides["source"], "get" | "list" | "versions">,
   from: number,
-  passed: string[],
 ): Promise<FoundNote[]> {
+  const { notes, options } = sides;
   const { signal } = options;
   const found: FoundNote[] = [];
   const head = await ask(options, () => side.get("head", HEAD_CHECKPOINT, { signal }));
@@ -63,23 +63,30 @@ async function notesOf(
   const after = `checkpoints/${String(from).padStart(20, "0")}`;
   const keys = await keysAfter(options, side, "checkpoints/", after);
   for (const key of keys) {
-    const note = await ask(options, () => side.get("ledger", key, { signal }));
-    if (note === null) passed.push(`checkpoint.key: ${key} is passed over: it is no key of a checkpoint`);
+    const named = parseKey("ledger", key);
+    const isNamed = (bytes: Uint8Array): boolean =>
+      named?.type === "checkpoint" && sha256Hex(bytes).startsWith(named.noteHash);
+    const note = await readContent(sides, side, key, isNamed);
+    if (note === null) notes.add(`checkpoint.key: ${key} is passed over: it is no key of a checkpoint`);
     else found.push({ bytes: note.body, key });
   }
   return found;
 }
 
+/** Keys of the ledger bucket, hidden ones too. */
 const keysAfter = (
   options: Sides["options"],
-  side: Pick<Sides["source"], "list">,
+  side: Pick<Sides["source"], "list" | "versions">,
   prefix: string,
   after: string,
 ): Promise<string[]> =>
   ask(options, async () => {
-    const keys: string[] = [];
-    for await (const { key } of side.list("ledger", prefix, { after })) keys.push(key);
-    return keys;
+    const keys = new Set<string>();
+    if (hasVersions(side)) {
+      for await (const { isMarker, key } of side.versions("ledger", prefix, { after, signal: options.signal }))
+        if (!isMarker) keys.add(key);
+    } else for await (const { key } of side.list("ledger", prefix, { after })) keys.add(key);
+    return [...keys];
   });
 
 /** The size that a note states; undefined when it is no note of a log. */
@@ -107,11 +114,11 @@ export async function judge(sides: Sides, start: Watermark, stage: Stage): Promi
   const { options, source, target } = sides;
   const { chain } = start;
   const from = Math.min(chain.size, ...start.unarchived.map((s) => s.size));
-  const found: Found = { claims: [], claimed: 0, newest: [], passed: [] };
-  const theirs = await notesOf(sides, source, from, found.passed);
-  const ours = await notesOf(sides, target, chain.size, found.passed);
-  const nothing = { claims: [], end: chain.n, notes: found.passed, origin: chain.origin, published: 0 };
-  const trusted = theirs.filter((note) => isTrusted(sides, note, found));
+  const found: Found = { claims: [], claimed: 0, newest: [] };
+  const theirs = await notesOf(sides, source, from);
+  const ours = await notesOf(sides, target, chain.size);
+  const nothing = { claims: [], end: chain.n, origin: chain.origin, published: 0 };
+  const trusted = theirs.filter((note) => isTrusted(sides, note));
   if (trusted.length === 0) {
     if (theirs.length === 0)
       stage.fail("checkpoint.missing", "checkpoints/", "the source has no checkpoint, so nothing there is signed");
@@ -136,7 +143,6 @@ export async function judge(sides: Sides, start: Watermark, stage: Stage): Promi
     claimed: found.claimed,
     claims: found.claims.toSorted((a, b) => a.size - b.size),
     end: end.chain.n,
-    notes: found.passed,
     origin: end.chain.origin,
     published,
     size: end.chain.size,
@@ -152,14 +158,13 @@ const failUnsigned = (notes: readonly FoundNote[], stage: Stage): void =>
 
 interface Found {
   readonly claims: Claim[];
-  readonly passed: string[];
   claimed: number;
   /** Notes of the largest size. */
   newest: Witnessed[];
 }
 
 /** A note that nobody trusted signed may be anybody's: it is passed over, and not copied. */
-function isTrusted({ options }: Sides, note: FoundNote, { passed }: Found): boolean {
+function isTrusted({ notes, options }: Sides, note: FoundNote): boolean {
   try {
     // An older key, which a policy of today does not name, is told from a stranger's when the keys are known.
     openWitnessed(note.bytes, { ...options.trust, requirePq: false });
@@ -167,18 +172,18 @@ function isTrusted({ options }: Sides, note: FoundNote, { passed }: Found): bool
   } catch (error) {
     if (!(error instanceof Violation)) throw error;
     if (error.code === "checkpoint.signature" && note.key !== undefined) return true;
-    passed.push(`${error.code}: ${note.key ?? HEAD_AT} is passed over: ${error.message}`);
+    notes.add(`${error.code}: ${note.key ?? HEAD_AT} is passed over: ${error.message}`);
     return false;
   }
 }
 
 /** Whether the source holds the commit up to which the copy is whole. */
-async function meets({ options, source }: Sides, chain: CommitChain, stage: Stage): Promise<boolean> {
+async function meets(sides: Sides, chain: CommitChain, stage: Stage): Promise<boolean> {
   if (chain.n === 0) return true;
   const key = commitKey(chain.n - 1);
-  const found = await ask(options, () => source.get("ledger", key, { signal: options.signal }));
+  const found = await readContent(sides, sides.source, key, (bytes) => sha256Hex(bytes) === chain.prevHash);
   if (found === null) stage.fail("replica.ahead", key, "is in the copy, and not at the source: the source is older");
-  else if (sha256Hex(found.body) === chain.prevHash) return true;
+  else if (found.isRight) return true;
   else
     stage.fail(
       "replica.fork",
@@ -204,15 +209,14 @@ async function readCommits(
   { roots, slots, stage, wanted }: Reading,
 ): Promise<{ readonly chain: CommitChain }> {
   const { options, source, target } = sides;
-  const { signal } = options;
   const frontier = start.frontier;
   let chain = start;
   if (wanted.has(frontier.size)) roots.set(frontier.size, formatHex(frontier.root()));
   const compare = async ({ bytes, n }: SlotBytes): Promise<void> => {
     if (!slots.delete(n)) return;
     const key = commitKey(n);
-    const held = await ask(options, () => target.get("ledger", key, { signal }));
-    if (held !== null && !equalBytes(held.body, bytes))
+    const held = await readContent(sides, target, key, (body) => equalBytes(body, bytes));
+    if (held?.isRight === false)
       stage.fail(
         "replica.fork",
         key,
@@ -245,7 +249,7 @@ async function readCommits(
 
 /** A signed note is right when the commits give its root. */
 function takeNote(
-  { options }: Sides,
+  { notes, options }: Sides,
   note: FoundNote,
   { keys, size: end }: CommitChain,
   start: number,
@@ -260,12 +264,12 @@ function takeNote(
     tree = openOwn(bytes, options.trust, keys);
   } catch (error) {
     if (!(error instanceof Violation)) throw error;
-    found.passed.push(`${error.code}: ${at} is passed over: ${error.message}`);
+    notes.add(`${error.code}: ${at} is passed over: ${error.message}`);
     return;
   }
   const { root, size } = tree.checkpoint;
   if (key !== undefined && key !== checkpointKey(size, sha256Hex(bytes).slice(0, 16))) {
-    found.passed.push(`checkpoint.key: ${at} is passed over: the key is not the one of its size and bytes`);
+    notes.add(`checkpoint.key: ${at} is passed over: the key is not the one of its size and bytes`);
     return;
   }
   if (size >= found.claimed) found.newest = [...(size > found.claimed ? [] : found.newest), tree];

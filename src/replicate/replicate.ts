@@ -51,25 +51,25 @@ const isContradicted = (stage: Stage): boolean => stage.codes.difference(INCOMPL
 const UNUSED = "the copy's watermark is not used: everything is compared again";
 
 /** Where to begin. */
-async function startOf(sides: Sides, notes: string[]): Promise<Watermark> {
-  const { options } = sides;
+async function startOf(sides: Sides): Promise<Watermark> {
+  const { notes, options } = sides;
   const mark = options.fromStart ? undefined : await readWatermark(sides);
   if (mark === undefined) return START;
   if (mark.personal || !options.personal) return mark;
-  notes.push(`${UNUSED}, since personal values were not copied before`);
+  notes.add(`${UNUSED}, since personal values were not copied before`);
   return START;
 }
 
 /** Throws `Fault("STORE_UNAVAILABLE")` when a side does not answer, and the signal's reason. */
 export async function replicate(source: Source, target: Target, options: ReplicaOptions): Promise<ReplicaReport> {
-  const sides: Sides = { options, source, target };
-  const notes: string[] = [];
-  let start = await startOf(sides, notes);
+  const notes = new Set<string>();
+  const sides: Sides = { notes, options, source, target };
+  let start = await startOf(sides);
   let stage = new Stage("source");
   let judged = await judge(sides, again(start), stage);
   if (start !== START && isContradicted(stage)) {
     // Whose fault it is, the source's or the watermark's, is told without the watermark.
-    notes.push(`${UNUSED}, since the source does not fit it`);
+    notes.add(`${UNUSED}, since the source does not fit it`);
     start = START;
     stage = new Stage("source");
     judged = await judge(sides, again(start), stage);
@@ -84,7 +84,7 @@ export async function replicate(source: Source, target: Target, options: Replica
       stage.fail(error.code, "copy", error.message);
     }
   }
-  return report(start, judged, stage, { notes, published, written: copy.written });
+  return report(start, judged, stage, { notes: [...notes], published, written: copy.written });
 }
 
 function report(
@@ -98,7 +98,6 @@ function report(
     claimed: judged.claimed,
     findings: stage.check().failures,
     from: { commits: start.chain.n, entries: start.chain.size },
-    notes: [...rest.notes, ...judged.notes],
     origin: judged.origin,
     to: { commits: judged.end, entries: judged.size },
     verdict: isContradicted(stage) ? "CONTRADICTED" : stage.failed ? "INCOMPLETE" : "COPIED",

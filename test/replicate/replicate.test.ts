@@ -20,7 +20,7 @@ import { machineClock, machineRandom } from "../store/machine.ts";
 import { appendDetached, cloned, contents, copyTo, Lab, verify, withReceive } from "./lab.ts";
 
 const root = mkdtempSync(join(tmpdir(), "datapilot-replicate-"));
-afterAll(() => rmSync(root, { force: true, recursive: true }));
+afterAll(() => rmSync(root, { force: true, recursive: true }), 120_000);
 
 /** The ledger after a first part and a seal, and after all. */
 let lab: Lab;
@@ -38,7 +38,7 @@ beforeAll(async () => {
   await lab.artifact("weights ".repeat(100_000));
   await lab.log.seal();
   store = await cloned(lab.store);
-});
+}, 60_000);
 
 /** Fresh copies, since tests damage them. */
 const source = (): Promise<MemoryStore> => cloned(store);
@@ -407,6 +407,39 @@ describe("a source that lacks something", () => {
     expect(report.verdict).toBe("COPIED");
     expect(report.notes).toEqual([expect.stringContaining("checkpoints/x is passed over")]);
     await expectEqual(copy, store);
+  });
+});
+
+describe("over what an attacker laid", () => {
+  it("reaches the right versions, and copies those", async () => {
+    const attacked = await source();
+    const apart = await appendDetached(attacked, lab.project);
+    const whole = await cloned(attacked);
+    const [artifact] = assertDefined([...lab.artifacts][0], "an artifact");
+    const note = assertDefined(
+      attacked.keys("ledger").find((k) => k.startsWith("checkpoints/")),
+      "a note",
+    );
+    const last = commitKey(commits(attacked).length - 1);
+    attacked.shadow(commitKey(7), utf8("mine"));
+    attacked.shadow(commitKey(8), assertDefined(await attacked.get("ledger", commitKey(9)), "a commit").body);
+    attacked.hide(commitKey(9));
+    attacked.hide(last);
+    attacked.shadow(apart, utf8("{}"));
+    attacked.shadow(artifact, utf8("rows of a dataseT"));
+    attacked.shadow(note, utf8("mine"));
+    const [, hidden] = attacked.keys("ledger").filter((k) => k.startsWith("checkpoints/"));
+    attacked.hide(assertDefined(hidden, "another note"));
+    const copy = empty();
+    const report = await copyTo(attacked, copy);
+    expect(report).toMatchObject({ findings: [], verdict: "COPIED" });
+    const told = (key: string): string[] =>
+      report.notes.filter((n) => n.includes(key)).map((n) => n.split(":")[0] ?? "");
+    for (const key of [commitKey(7), commitKey(8), apart, artifact, note])
+      expect(told(key)).toEqual(["object.shadowed"]);
+    for (const key of [commitKey(9), last]) expect(told(key)).toEqual(["object.hidden"]);
+    expect(await contents(copy, "ledger")).toEqual(await contents(whole, "ledger"));
+    expect((await verify(copy)).verdict).toBe("COMPLETE");
   });
 });
 
