@@ -77,7 +77,7 @@ it("goes from memory to MinIO, over an attack there, and back into a folder", as
   });
   const back = await copyTo(reader, home, { clock: machineClock });
   expect(back).toMatchObject({ findings: [], to: second.to, verdict: "COPIED" });
-  expect(back.notes.map((n) => n.split(":", 1)[0]).toSorted()).toEqual([
+  expect(back.notes.map((n) => n.split(":", 1)[0] ?? "").toSorted()).toEqual([
     "object.hidden",
     "object.shadowed",
     "object.shadowed",
