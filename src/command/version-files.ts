@@ -15,6 +15,7 @@ import { resolve } from "./admission.ts";
 import { artifactOf } from "./artifacts.ts";
 import { invalid } from "./body.ts";
 import type { Deps } from "./context.ts";
+import { findBlob } from "./find-blob.ts";
 import { checkCount, MAX_LISTED_FILES } from "./limits.ts";
 import { checkFiles, contentDigest, formatManifest, type ListedFile, parseManifest } from "./manifest.ts";
 import { outputsOf } from "./run-outputs.ts";
@@ -100,6 +101,11 @@ function findManifest(
   return typeof digest === "string" ? { project, digest } : undefined;
 }
 
+async function openBlob(deps: Deps, key: string, id: RecordId, signal: AbortSignal | undefined) {
+  const found = await findBlob(deps.store, key, digestOf(id), signal);
+  return found === undefined ? null : deps.store.open("ledger", key, { signal, versionId: found.info.versionId });
+}
+
 async function readArtifact(
   deps: Deps,
   project: RecordId,
@@ -108,7 +114,7 @@ async function readArtifact(
 ): Promise<Uint8Array> {
   const id = parseRecordId(digest);
   const opened =
-    id === undefined ? null : await deps.store.open("ledger", artifactKey(digestOf(project), digestOf(id)), { signal });
+    id === undefined ? null : await openBlob(deps, artifactKey(digestOf(project), digestOf(id)), id, signal);
   if (opened === null) throw new Fault("ERASED", "the manifest's bytes are not in the store any more");
   const parts: Uint8Array[] = [];
   let length = 0;

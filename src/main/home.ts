@@ -1,6 +1,6 @@
 /**
- * A ledger's home on one host: the three buckets of the embedded store, and beside them what is not data: index, keys, and
- * what outsiders are given to trust.
+ * A ledger's home on one host: index, keys, and what outsiders are given to trust; and either the three buckets of the embedded
+ * store, or the address of those on S3.
  */
 import { createHash, hash, randomBytes } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
@@ -20,6 +20,8 @@ export interface Home {
   readonly trust: string;
   readonly lastSigned: string;
   readonly uploadSecret: string;
+  /** File with the address of the buckets; absent when they lie in the home. */
+  readonly storeAddress: string;
 }
 
 export const homeOf = (root: string): Home => ({
@@ -27,6 +29,7 @@ export const homeOf = (root: string): Home => ({
   keys: join(root, "keys"),
   lastSigned: join(root, "keys", "last-signed"),
   root,
+  storeAddress: join(root, "store"),
   trust: join(root, "trust"),
   uploadSecret: join(root, "keys", "upload.secret"),
 });
@@ -78,12 +81,39 @@ export async function createHome(root: string): Promise<Home> {
   return home;
 }
 
-/** The name of the log, from the first line of its genesis commit. */
-export async function originOf(store: ObjectStore, root: string): Promise<string> {
+/** The name of the log, from the first line of its genesis commit; null when there is no ledger. */
+export async function findOrigin(store: ObjectStore): Promise<string | null> {
   const genesis = await store.get("ledger", commitKey(0));
-  if (genesis === null)
-    throw new Fault("REQUEST_INVALID", `${root} holds no ledger. Make one with: datapilot init --dir ${root}`);
-  return parseCommit(genesis.body).origin;
+  return genesis === null ? null : parseCommit(genesis.body).origin;
+}
+
+/** The name of the log that this home is for. `where` names the store in words for people. */
+export async function originOf(store: ObjectStore, home: Home, where: string): Promise<string> {
+  const origin = await findOrigin(store);
+  if (origin === null)
+    throw new Fault("REQUEST_INVALID", `${where} holds no ledger. Make one with: datapilot init --dir ${home.root}`);
+  // Absent while a ledger is being made.
+  const vkey = await readFile(join(home.trust, "log.vkey"), "utf8").catch(() => undefined);
+  const own = vkey?.split("+", 1)[0];
+  if (own !== undefined && own !== origin)
+    throw new Fault(
+      "REQUEST_INVALID",
+      `${where} holds the ledger ${origin}, and ${home.root} is the home of ${own}. Correct --store or --dir.`,
+    );
+  return origin;
+}
+
+export const rememberStore = (home: Home, address: string): Promise<void> =>
+  writeWhole(home.storeAddress, `${address}\n`);
+
+/** Address of the buckets on S3; undefined when they lie in the home. */
+export async function rememberedStore(home: Home): Promise<string | undefined> {
+  try {
+    return (await readFile(home.storeAddress, "utf8")).trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 /** Writes a small file whole or not at all. */

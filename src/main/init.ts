@@ -10,10 +10,10 @@ import { baseline } from "../policy/baseline.ts";
 import type { RecordId } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
-import { createFileStore } from "../store/fs/file-store.ts";
-import { probeStore } from "../store/probes.ts";
-import { createHome, systemClock, systemRandom } from "./home.ts";
-import { assertProbes, openLedger } from "./ledger.ts";
+import { makeBuckets } from "../store/s3/buckets.ts";
+import { createHome, findOrigin, type Home, homeOf, rememberStore, systemClock, systemRandom } from "./home.ts";
+import { assertProbes, openLedger, openStore } from "./ledger.ts";
+import type { S3Access } from "./s3.ts";
 import { keepCheckpoint, type TrustFiles, trustOf, writeTrust } from "./trust.ts";
 
 export interface InitRequest {
@@ -26,6 +26,8 @@ export interface InitRequest {
   /** Further persons of the groups that the policies name, so that nobody approves what he asks for. */
   readonly approvers: readonly Person[];
   readonly logger: Logger;
+  /** Where the buckets are to be; in the home when absent. */
+  readonly s3?: S3Access;
 }
 
 export interface InitAnswer extends TrustFiles {
@@ -44,18 +46,16 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
       "REQUEST_INVALID",
       `--origin takes a name of letters, digits, dots and hyphens, such as ledger.example.org, not ${JSON.stringify(request.origin)}.`,
     );
+  // What the buckets may refuse comes before anything is made here.
+  if (request.s3 !== undefined) await prepareBuckets(homeOf(root), request.s3, request.retentionDays);
   const home = await createHome(root);
+  if (request.s3 !== undefined) await rememberStore(home, request.s3.address.text);
   const origin = `${request.origin}/${formatHex(systemRandom.bytes(4))}`;
   const keys = await generateKeyFiles(home.keys, origin);
   const genesis = await (async () => {
     await using lastSigned = await openLastSigned(home.lastSigned);
-    await using store = await createFileStore({
-      allowAdvisoryLock: true,
-      clock: systemClock,
-      random: systemRandom,
-      root,
-    });
-    assertProbes((await probeStore(store, { random: systemRandom })).filter((p) => p.name !== "genesis"));
+    await using buckets = await openStore(home, request.s3);
+    if (request.s3 === undefined) assertProbes((await buckets.probe()).filter((p) => p.name !== "genesis"));
     return (
       await initLedger({
         clock: systemClock,
@@ -65,11 +65,14 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
         random: systemRandom,
         retentionDays: request.retentionDays,
         solo,
-        store,
+        store: buckets.store,
       })
     ).genesis;
   })();
-  await using ledger = await openLedger(home, { logger });
+  await using ledger = await openLedger(home, {
+    logger,
+    ...(request.s3 === undefined ? {} : { isProbed: true, s3: request.s3 }),
+  });
   const { log, store } = ledger;
   const { secrets } = await bootstrap(
     { log, personal: createPersonalStore(store, systemRandom), random: systemRandom },
@@ -79,4 +82,19 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
   await writeTrust(home.trust, files, genesis);
   await keepCheckpoint(home.trust, (await log.seal()).checkpoint);
   return { ...files, genesis, origin, tokens: secrets };
+}
+
+/** Makes the buckets that are missing, when there are credentials for it, and refuses those that cannot carry a new ledger. */
+async function prepareBuckets(home: Home, s3: S3Access, retentionDays: number): Promise<void> {
+  const { address, ca } = s3;
+  if (s3.has("administrator"))
+    await makeBuckets({ address, ca, credentials: s3.credentials("administrator") }, retentionDays);
+  await using buckets = await openStore(home, s3);
+  assertProbes(await buckets.probe());
+  const origin = await findOrigin(buckets.store);
+  if (origin !== null)
+    throw new Fault(
+      "REQUEST_INVALID",
+      `${address.text} holds the ledger ${origin} already. Choose another name at the end of --store; a ledger is never made over another.`,
+    );
 }

@@ -7,13 +7,68 @@ import { nativeVerifier } from "../log/native-verifier.ts";
 import type { Logger } from "../log/ports.ts";
 import { Fault } from "../std/faults.ts";
 import { createFileStore, type FileStore } from "../store/fs/file-store.ts";
+import type { ObjectStore } from "../store/object-store.ts";
 import { type ProbeResult, probeStore } from "../store/probes.ts";
+import { probeBuckets } from "../store/s3/bucket-probes.ts";
+import type { S3Store } from "../store/s3/s3-store.ts";
 import { type Home, holdHome, originOf, systemClock, systemRandom } from "./home.ts";
+import { openS3, type S3Access } from "./s3.ts";
+
+/** The buckets of a ledger, wherever they are. */
+export interface LedgerStore extends AsyncDisposable {
+  readonly store: ObjectStore;
+  /** Present on the embedded store, which takes uploads itself. */
+  readonly files: FileStore | undefined;
+  /** Present on S3; `uploads` signs what clients put, by credentials that need not be able to read. */
+  readonly s3: { readonly store: S3Store; readonly uploads: S3Store } | undefined;
+  /** For people. */
+  readonly where: string;
+  /** Whether it keeps its promises. */
+  probe(): Promise<ProbeResult[]>;
+}
 
 export interface OpenLedger extends AsyncDisposable {
   readonly home: Home;
-  readonly store: FileStore;
+  readonly buckets: LedgerStore;
+  readonly store: ObjectStore;
   readonly log: Log;
+}
+
+export async function openStore(home: Home, s3: S3Access | undefined): Promise<LedgerStore> {
+  if (s3 === undefined) {
+    const files = await createFileStore({
+      allowAdvisoryLock: true,
+      clock: systemClock,
+      random: systemRandom,
+      root: home.root,
+    });
+    return {
+      [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
+      files,
+      probe: () => probeStore(files, { random: systemRandom }),
+      s3: undefined,
+      store: files,
+      where: home.root,
+    };
+  }
+  await using held = new AsyncDisposableStack();
+  const store = held.use(openS3(s3, "writer"));
+  const uploads = held.use(openS3(s3, "presigner"));
+  const access = { address: s3.address, ca: s3.ca, credentials: s3.credentials("writer") };
+  const owned = held.move();
+  return {
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+    files: undefined,
+    async probe() {
+      const configured = await probeBuckets({ access, clock: systemClock, store });
+      // Without a right configuration there may be nothing to race for.
+      if (configured.some((r) => !r.ok)) return configured;
+      return [...configured, ...(await probeStore(store, { random: systemRandom }))];
+    },
+    s3: { store, uploads },
+    store,
+    where: s3.address.text,
+  };
 }
 
 /** Start-up refuses a store that does not keep its promises, and says which. */
@@ -25,6 +80,10 @@ export function assertProbes(results: readonly ProbeResult[]): void {
 
 export interface OpenOptions {
   readonly logger: Logger;
+  /** Where the buckets are; in the home when absent. */
+  readonly s3?: S3Access;
+  /** The caller has probed the store just now. */
+  readonly isProbed?: boolean;
   readonly publishIntervalMs?: number;
   readonly acceptHead?: { readonly size: number; readonly root: Uint8Array };
 }
@@ -32,10 +91,9 @@ export interface OpenOptions {
 export async function openLedger(home: Home, options: OpenOptions): Promise<OpenLedger> {
   await using held = new AsyncDisposableStack();
   held.use(await holdHome(home));
-  const store = held.use(
-    await createFileStore({ allowAdvisoryLock: true, clock: systemClock, random: systemRandom, root: home.root }),
-  );
-  const origin = await originOf(store, home.root);
+  const buckets = held.use(await openStore(home, options.s3));
+  const { store } = buckets;
+  const origin = await originOf(store, home, buckets.where);
   const keys = await loadKeyFiles(home.keys, origin);
   const lastSigned = held.use(await openLastSigned(home.lastSigned));
   const index = held.use(await openLmdbIndex({ path: home.index }));
@@ -46,7 +104,7 @@ export async function openLedger(home: Home, options: OpenOptions): Promise<Open
       keys,
       lastSigned,
       logger: options.logger,
-      probe: async () => assertProbes(await probeStore(store, { random: systemRandom })),
+      ...(options.isProbed === true ? {} : { probe: async () => assertProbes(await buckets.probe()) }),
       random: systemRandom,
       store,
       verifier: nativeVerifier,
@@ -55,5 +113,5 @@ export async function openLedger(home: Home, options: OpenOptions): Promise<Open
     }),
   );
   const owned = held.move();
-  return { [Symbol.asyncDispose]: () => owned.disposeAsync(), home, log, store };
+  return { [Symbol.asyncDispose]: () => owned.disposeAsync(), buckets, home, log, store };
 }

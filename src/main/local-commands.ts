@@ -6,11 +6,10 @@ import { type Context, type Spec, UsageError } from "../cli/command.ts";
 import { EXIT, Exit, paint } from "../cli/io.ts";
 import { loadKeyFiles } from "../log/keys/key-files.ts";
 import { parseHex } from "../std/bytes.ts";
-import { createFileStore } from "../store/fs/file-store.ts";
-import { probeStore } from "../store/probes.ts";
-import { homeOf, originOf, systemClock, systemRandom } from "./home.ts";
+import { type Home, homeOf, originOf, rememberedStore } from "./home.ts";
 import { init } from "./init.ts";
-import { type OpenOptions, openLedger } from "./ledger.ts";
+import { type OpenOptions, openLedger, openStore } from "./ledger.ts";
+import { s3AccessOf } from "./s3.ts";
 import { type Address, serve } from "./serve.ts";
 
 const DEFAULT_DAYS = 3650;
@@ -46,8 +45,18 @@ const ACCEPT_HEAD: readonly [string, string] = [
   "go on from this tree when the signer's memory is lost; the ledger records it",
 ];
 
+const STORE: readonly [string, string] = [
+  "--store <address>",
+  "the buckets, when they moved: s3://HOST:PORT/NAME (default: where init put them)",
+];
+
 /** How whoever starts the program opens the ledger. */
-function openingOf(c: Context): Omit<OpenOptions, "logger"> {
+async function openingOf(c: Context, home: Home): Promise<Omit<OpenOptions, "logger">> {
+  const address = c.text("store") ?? (await rememberedStore(home));
+  return { ...(address === undefined ? {} : { s3: s3AccessOf(address, c.io.env) }), ...acceptedHeadOf(c) };
+}
+
+function acceptedHeadOf(c: Context): Pick<OpenOptions, "acceptHead"> {
   const text = c.text("acceptHead");
   if (text === undefined) return {};
   const [, size, hex] = /^(\d{1,16}):([0-9a-f]{64})$/.exec(text) ?? [];
@@ -70,10 +79,12 @@ export const createInitSpec = (): Spec => ({
       "a further person, in every group that the policies name; nobody approves what he asks for",
     ],
     ["--retention-days <days>", `days for which objects are locked at least (default ${DEFAULT_DAYS})`],
+    ["--store <address>", "keep the buckets on S3: s3://HOST:PORT/NAME, s3+http:// without TLS (default: in the home)"],
   ],
   remote: false,
   async run(c) {
     const name = c.text("admin") ?? "admin";
+    const store = c.text("store");
     const answer = await init({
       admin: { displayName: c.text("adminDisplayName") ?? name, name },
       approvers: c
@@ -84,6 +95,7 @@ export const createInitSpec = (): Spec => ({
       retentionDays: c.number("retentionDays") ?? DEFAULT_DAYS,
       root: directory(c),
       solo: c.options["solo"] === true,
+      ...(store === undefined ? {} : { s3: s3AccessOf(store, c.io.env) }),
     });
     c.print(
       {
@@ -124,6 +136,7 @@ export const createServerSpec = (): Spec => ({
   example: "datapilot server --dir /srv/ledger --listen 127.0.0.1:8420 --grpc-listen 127.0.0.1:8421",
   options: [
     ["--dir <folder>", "the ledger's home"],
+    STORE,
     [
       "--listen <host:port>",
       "HTTP port: Connect, gRPC-Web, gRPC, JSON, /log/ (default 127.0.0.1:8420; port 0 takes a free one)",
@@ -141,12 +154,13 @@ export const createServerSpec = (): Spec => ({
   async run(c) {
     const logger = createLogger(c.text("logLevel") ?? "info");
     const url = c.text("publicUrl");
+    const home = homeOf(directory(c));
     await using server = await serve({
       grpc: addressOf("grpc-listen", c.text("grpcListen") ?? "127.0.0.1:8421"),
-      home: homeOf(directory(c)),
+      home,
       http: addressOf("listen", c.text("listen") ?? "127.0.0.1:8420"),
       logger,
-      open: openingOf(c),
+      open: await openingOf(c, home),
       publicLog: c.options["publicLog"] === true,
       ...tlsOf(c),
       ...(url === undefined ? {} : { publicUrl: url }),
@@ -164,38 +178,38 @@ export const createServerSpec = (): Spec => ({
 
 export const createDoctorSpec = (): Spec => ({
   example: "datapilot doctor --dir /srv/ledger",
-  options: [["--dir <folder>", "the ledger's home; the server must not run"], ACCEPT_HEAD],
+  options: [["--dir <folder>", "the ledger's home; the server must not run"], STORE, ACCEPT_HEAD],
   remote: false,
   async run(c) {
     const home = homeOf(directory(c));
-    const opening = openingOf(c);
+    const opening = await openingOf(c, home);
     const lines: { name: string; ok: boolean; detail: string; remedy: string }[] = [];
     {
-      await using store = await createFileStore({
-        allowAdvisoryLock: true,
-        clock: systemClock,
-        random: systemRandom,
-        root: home.root,
-      });
-      lines.push({
-        detail:
-          store.lock === "advisory" ? "the file system notes locks and does not enforce them" : "locks are enforced",
-        name: "lock",
-        ok: true,
-        remedy: "",
-      });
-      lines.push(...(await probeStore(store, { random: systemRandom })));
-      const origin = await originOf(store, home.root);
-      await loadKeyFiles(home.keys, origin);
-      lines.push({
-        detail: `three keys of ${origin}, readable by their owner only`,
-        name: "keys",
-        ok: true,
-        remedy: "",
-      });
+      await using buckets = await openStore(home, opening.s3);
+      if (buckets.files !== undefined)
+        lines.push({
+          detail:
+            buckets.files.lock === "advisory"
+              ? "the file system notes locks and does not enforce them"
+              : "locks are enforced",
+          name: "lock",
+          ok: true,
+          remedy: "",
+        });
+      lines.push(...(await buckets.probe()));
+      if (lines.every((l) => l.ok)) {
+        const origin = await originOf(buckets.store, home, buckets.where);
+        await loadKeyFiles(home.keys, origin);
+        lines.push({
+          detail: `three keys of ${origin}, readable by their owner only`,
+          name: "keys",
+          ok: true,
+          remedy: "",
+        });
+      }
     }
     if (lines.every((l) => l.ok)) {
-      await using ledger = await openLedger(home, { ...opening, logger: createLogger("error") });
+      await using ledger = await openLedger(home, { ...opening, isProbed: true, logger: createLogger("error") });
       const health = ledger.log.health();
       lines.push({
         detail: `${health.size} entries, published ${health.published}, state ${ledger.log.index.watermark.state.slice(0, 16)}…`,

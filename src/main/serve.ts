@@ -14,7 +14,7 @@ import { PEER } from "../api/peer.ts";
 import { createRoutes } from "../api/routes.ts";
 import { createRpcHandler } from "../api/rpc.ts";
 import { createServices, reflectionDescriptors } from "../api/services.ts";
-import type { BlobUrls, Deps } from "../command/context.ts";
+import type { Deps } from "../command/context.ts";
 import { Denials } from "../command/denials.ts";
 import { SilentRuns } from "../command/lose-runs.ts";
 import { createPersonalStore } from "../command/personal.ts";
@@ -24,6 +24,7 @@ import type { Log } from "../log/log.ts";
 import type { Logger } from "../log/ports.ts";
 import { proofFileOf } from "../query/ledger.ts";
 import { createUploadSigner } from "../store/fs/upload.ts";
+import { createOwnBlobUrls, createS3BlobUrls, uploadLock } from "./blob-urls.ts";
 import { type Home, readUploadSecret, systemClock, systemRandom } from "./home.ts";
 import { type OpenOptions, openLedger } from "./ledger.ts";
 
@@ -51,17 +52,14 @@ export interface Serving extends AsyncDisposable {
 
 const MAX_MESSAGE_BYTES = 8 << 20;
 const MAX_TIMEOUT_MS = 24 * 3_600_000;
-const URL_LIFE_MS = 600_000;
 /** A change that waits this long is told of: the disk or the store below does not answer. */
 const STALLED_MS = 5_000;
-const UPLOAD_LOCK_DAYS = 7;
-const DAY_MS = 86_400_000;
 
 export async function serve(options: ServeOptions): Promise<Serving> {
   const { home, logger, publicLog, tls } = options;
   await using owned = new AsyncDisposableStack();
   const ledger = owned.use(await openLedger(home, { ...options.open, logger }));
-  const { log, store } = ledger;
+  const { buckets, log, store } = ledger;
   const signer = createUploadSigner(await readUploadSecret(home));
   const personal = createPersonalStore(store, systemRandom);
   const denials = owned.use(new Denials({ clock: systemClock, log, logger, personal, random: systemRandom }));
@@ -74,7 +72,10 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     personal,
     random: systemRandom,
     store,
-    uploads: createBlobUrls(signer, () => url),
+    uploads:
+      buckets.s3 === undefined
+        ? createOwnBlobUrls(signer, () => url)
+        : createS3BlobUrls(buckets.s3.store, buckets.s3.uploads),
   };
   owned.use(new SilentRuns(deps)).start();
   const metrics = createMetrics(() => log.health());
@@ -87,12 +88,10 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   owned.use(watchStalls(log, logger));
   const routes = createRoutes({
     artifacts: (path, request, response) => serveArtifacts(edge, path, request, response),
-    embedded: {
-      files: store,
-      now: () => systemClock.now(),
-      retainUntil: () => systemClock.now() + UPLOAD_LOCK_DAYS * DAY_MS,
-      signer,
-    },
+    embedded:
+      buckets.files === undefined
+        ? undefined
+        : { files: buckets.files, now: () => systemClock.now(), retainUntil: uploadLock, signer },
     log: { published: () => log.published(), tile: (path) => log.tiles.readTile(path) },
     mayReadLog(headers, path) {
       const caller = bearerOf(headers, path);
@@ -136,28 +135,6 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 /** An address that listens everywhere is reached at the loopback one from here. */
 const hostOf = (host: string): string =>
   host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "[::1]" : host.includes(":") ? `[${host}]` : host;
-
-function createBlobUrls(signer: ReturnType<typeof createUploadSigner>, base: () => string): BlobUrls {
-  const signed = (
-    method: "PUT" | "GET",
-    blob: { readonly key: string; readonly sha256: string; readonly sizeBytes: number },
-  ) => {
-    const expiresMs = systemClock.now() + URL_LIFE_MS;
-    const token = signer.sign({
-      expiresAtMs: expiresMs,
-      key: blob.key,
-      method,
-      sha256: blob.sha256,
-      sizeBytes: blob.sizeBytes,
-    });
-    return {
-      expiresMs,
-      headers: method === "PUT" ? [{ name: "content-length", value: String(blob.sizeBytes) }] : [],
-      url: `${base()}/blob/${token}`,
-    };
-  };
-  return { get: (blob) => signed("GET", blob), put: (blob) => signed("PUT", blob) };
-}
 
 /** What waits for a store says nothing by itself, so it is looked for. */
 function watchStalls(log: Log, logger: Logger): Disposable {

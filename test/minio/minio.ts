@@ -215,7 +215,7 @@ async function untilReady(child: ChildProcess, port: number, isPlain: boolean): 
   for (let waited = 0; waited < READY_MS; waited += POLL_MS) {
     if (child.exitCode !== null || child.signalCode !== null)
       throw new Error(`MinIO ended with ${child.exitCode ?? child.signalCode}:\n${said.join("")}`);
-    const answer = await fetch(`http://127.0.0.1:${port}/minio/health/ready`).catch(() => undefined);
+    const answer = await fetch(`http://127.0.0.1:${port}/minio/health/cluster`).catch(() => undefined);
     if (answer !== undefined && (!isPlain || answer.status === 200)) return;
     await sleep(POLL_MS);
   }

@@ -38,6 +38,8 @@ async function withClient<T>(access: BucketAccess, work: (client: Client) => Pro
     pathStyle: true,
     port: address.port,
     region: address.region,
+    // It would say so on the console.
+    retryOptions: { disableRetry: true },
     secretKey: credentials.secretKey,
     transportAgent: agent,
     useSSL: address.tls,
