@@ -231,7 +231,8 @@ export function addVerify(program: Command, io: Io, ports: VerifyPorts): void {
     options: [
       ...TRUST,
       GENESIS,
-      ["--no-records", "check the log alone, without the record objects"],
+      ["--no-records", "check records as the commits hold them, without the record objects"],
+      ["--log-only", "check the log alone: of records only the digests that it names, not what they say"],
       ["--state", "fold all records again, and compare the state with the seals; needs memory for all of them"],
       ["--concurrency <n>", "objects read at once (default 32)"],
     ],
@@ -239,15 +240,19 @@ export function addVerify(program: Command, io: Io, ports: VerifyPorts): void {
     run: async (c) => {
       const shown = progress(io, "verified");
       const genesis = genesisOf(c);
+      const state = c.options["state"] === true;
+      const logOnly = c.options["logOnly"] === true;
+      if (state && logOnly)
+        throw new UsageError("--state folds what records say, and --log-only does not read it: give one of them.");
       const bucket = await ports.openBucket(c.args[0] ?? "");
       const report = await asked(() =>
         verifyBucket(bucket, trustOf(c, ports), {
           concurrency: c.number("concurrency") ?? 32,
           nowMs: ports.now(),
           progress: (done, of) => shown.at(done, of),
-          records: c.options["records"] !== false,
+          records: logOnly ? "digests" : c.options["records"] === false ? "commits" : "objects",
           signal: io.signal,
-          state: c.options["state"] === true,
+          state,
           ...(genesis === undefined ? {} : { genesis }),
         }),
       );

@@ -223,6 +223,8 @@ async function restore(sides: Sides, kept: Kept, verifier: SignatureVerifier): P
       keys,
       ledger: { genesis: genesis.id, newest: newest.id },
       n: kept.n,
+      // The two projects of the genesis come first, as they did in the log.
+      own: [...kept.heads.keys()].slice(0, 2),
       prevHash: sha256Hex(bytes),
       time: header.time,
     }),

@@ -8,6 +8,7 @@
 import { HashStore } from "../merkle/proofs.ts";
 import { parseKey } from "../store/keys.ts";
 import { type Audit, type BucketOptions, type BucketReader, type Listed, listed } from "./bucket/audit.ts";
+import { Bundles } from "./bucket/bundles.ts";
 import { Checkpoints, readNotes } from "./bucket/checkpoints.ts";
 import { type Walk, walkCommits } from "./bucket/commits.ts";
 import { findStrangers, RecordObjects } from "./bucket/records.ts";
@@ -16,7 +17,7 @@ import type { Trust } from "./checkpoint.ts";
 import { type Check, Stage } from "./report.ts";
 import { type CheckpointReport, describeCheckpoint, splitViewNote } from "./verdict.ts";
 
-export type { BucketOptions, BucketReader } from "./bucket/audit.ts";
+export type { BucketOptions, BucketReader, RecordCheck } from "./bucket/audit.ts";
 
 export type BucketVerdict = "COMPLETE" | "BEHIND" | "HOLED" | "CONTRADICTED";
 
@@ -70,13 +71,14 @@ export async function verifyBucket(store: BucketReader, trust: Trust, asked: Buc
   };
   const hashes = new HashStore();
   const notes: string[] = [];
-  const audit: Audit = { absent: { records: [], tiles: [] }, hashes, notes, options, stages, store, trust };
+  const absent = { records: [], tiles: [] };
+  const audit: Audit = { absent, bundles: new Bundles(), hashes, notes, options, stages, store, trust };
 
   // What the log publishes is read before the log, which may grow meanwhile.
   const found = await readNotes(audit, await listed(store, "checkpoints/"));
   const tiles = await listed(store, "tile/");
   const slots = await listed(store, "commits/");
-  const walk = await walkCommits(audit, slots, options.records ? new RecordObjects(audit) : undefined);
+  const walk = await walkCommits(audit, slots, options.records === "objects" ? new RecordObjects(audit) : undefined);
   checkSlots(slots, walk, stages.commits);
 
   const checkpoints = new Checkpoints(audit, walk.chain);
@@ -97,7 +99,7 @@ export async function verifyBucket(store: BucketReader, trust: Trust, asked: Buc
         `entry ${index}`,
         "its record object is below the published size, and absent",
       );
-  if (options.records) await findStrangers(audit, walk.indexes);
+  if (options.records === "objects") await findStrangers(audit, walk.indexes);
   await checkTiles(audit, tiles, published);
   if (checkpoints.claims.length === 0)
     stages.checkpoints.fail("checkpoint.missing", "checkpoints/", "there is no checkpoint, so nothing is signed");

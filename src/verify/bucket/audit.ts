@@ -4,6 +4,7 @@ import type { RecordId } from "../../std/brand.ts";
 import type { ObjectInfo, ObjectStore } from "../../store/object-store.ts";
 import type { Trust } from "../checkpoint.ts";
 import type { Stage } from "../report.ts";
+import type { Bundles } from "./bundles.ts";
 
 /** What is asked of a listing: dates of locks where the store has them. */
 export type Listed = Pick<ObjectInfo, "key" | "retainUntil">;
@@ -13,9 +14,15 @@ export interface BucketReader extends Pick<ObjectStore, "get" | "head" | "lock">
   list(bucket: "ledger", prefix: string): AsyncIterable<Listed>;
 }
 
+/**
+ * How far records are checked. `objects`: what they say, and each one's own object byte for byte. `commits`: what they say, as the
+ * commits hold them. `digests`: that the commits hold what the log names, and of what they say only that which moves keys and seals.
+ */
+export type RecordCheck = "objects" | "commits" | "digests";
+
 export interface BucketOptions {
-  /** Whether each record's own object is read and compared; without it the commits alone are. */
-  readonly records: boolean;
+  /** How far records are checked. */
+  readonly records: RecordCheck;
   /** Whether the state is folded again, and compared with what seals say of it. */
   readonly state?: boolean;
   readonly genesis?: RecordId;
@@ -36,6 +43,7 @@ export interface Audit {
   readonly notes: string[];
   /** Leaves of all valid commits. */
   readonly hashes: HashStore;
+  readonly bundles: Bundles;
   /** Indexes of entries at which something is absent. */
   readonly absent: { readonly records: number[]; readonly tiles: number[] };
 }

@@ -2,13 +2,14 @@
  * Walks the commits from the first on: each is valid after the ones before it, or is junk that a valid successor voids. What fails
  * ends the walk, since nothing after it can be believed.
  */
-import { CommitChain, type ValidCommit, type ValidItem } from "../../record/chain.ts";
+import { type CheckedCommit, CommitChain, type Reading, type ValidItem } from "../../record/chain.ts";
 import type { JsonObject } from "../../record/json.ts";
 import { kindSpec } from "../../record/kinds.ts";
 import { parseTime } from "../../std/ports.ts";
 import { Violation } from "../../std/violation.ts";
 import { commitKey } from "../../store/keys.ts";
 import { type Audit, checkLock, DAY_MS, type Listed } from "./audit.ts";
+import { RecordIndexes } from "./indexes.ts";
 import { checkLinks } from "./links.ts";
 import type { RecordObjects } from "./records.ts";
 import { type SealClaim, Seals } from "./seals.ts";
@@ -29,7 +30,7 @@ export interface Walk {
   readonly slots: number;
   readonly failed: boolean;
   /** Index of each record. */
-  readonly indexes: ReadonlyMap<string, number>;
+  readonly indexes: RecordIndexes;
   /** Sizes that a seal closes, ascending. */
   readonly sealed: readonly number[];
 }
@@ -58,13 +59,16 @@ class Walker {
   readonly #audit: Audit;
   readonly #objects: RecordObjects | undefined;
   readonly #locks: ReadonlyMap<string, Listed>;
-  readonly #indexes = new Map<string, number>();
+  readonly #indexes = new RecordIndexes();
   readonly #seals: Seals;
   readonly #unknownKinds = new Map<string, number>();
   #chain = CommitChain.genesis();
   #junk: Junk[] = [];
   #retentionDays = 0;
+  readonly #reading: Reading;
   /** Records that are in no commit, and whose objects are not to be read. */
+  #apart = 0;
+  /** Records of which nothing but the digest was checked. */
   #unread = 0;
   #failed = false;
 
@@ -73,6 +77,7 @@ class Walker {
     this.#objects = objects;
     this.#locks = new Map(listed.map((info) => [info.key, info]));
     this.#seals = new Seals(audit);
+    this.#reading = audit.options.records === "digests" ? "own" : "all";
   }
 
   async walk(): Promise<Walk> {
@@ -97,23 +102,25 @@ class Walker {
     }
     for (const [kind, count] of this.#unknownKinds)
       this.#audit.notes.push(`record.unknown-kind: ${count} of kind ${kind}, whose bodies this version does not know`);
+    if (this.#apart > 0) stages.records.skip(`${this.#apart} records are apart from their commits, and were not read`);
     if (this.#unread > 0)
-      stages.records.skip(`${this.#unread} records are apart from their commits, and were not read`);
+      stages.records.skip(`${this.#unread} records have the digests that the log names; what they say was not read`);
     await this.#objects?.end();
     return { chain: this.#chain, failed: this.#failed, indexes: this.#indexes, sealed: this.#seals.sizes, slots };
   }
 
   /** The commit in slot n; undefined for junk, and for what ends the walk. */
-  #check(n: number, bytes: Uint8Array): ValidCommit | undefined {
+  #check(n: number, bytes: Uint8Array): CheckedCommit | undefined {
     const { stages, trust } = this.#audit;
     try {
-      const commit = this.#chain.check(bytes, trust.verifier, (id) => this.#indexes.has(id));
+      const commit = this.#chain.check(bytes, trust.verifier, (id) => !this.#indexes.append(id), this.#reading);
       for (const junk of this.#junk)
         this.#audit.notes.push(`commit.voided: ${commitKey(junk.n)} holds junk, which commit ${n} voids`);
       this.#junk = [];
       return commit;
     } catch (error) {
       if (!(error instanceof Violation)) throw error;
+      this.#indexes.cut(this.#chain.size);
       if (this.#junk.length < MAX_JUNK && this.#chain.isJunk(bytes, trust.verifier)) {
         this.#chain = this.#chain.skip(bytes, trust.verifier);
         this.#junk.push({ n, violation: error });
@@ -133,12 +140,13 @@ class Walker {
       this.#audit.stages.commits.fail(violation.code, commitKey(n), violation.message);
   }
 
-  async #take(commit: ValidCommit): Promise<void> {
-    const { hashes, options, stages } = this.#audit;
+  async #take(commit: CheckedCommit): Promise<void> {
+    const { bundles, hashes, options, stages } = this.#audit;
     const at = commitKey(commit.n);
     let claim: SealClaim | undefined;
+    hashes.extend(commit.subtrees);
     for (const item of commit.items) {
-      hashes.append(item.leaf);
+      bundles.append(item.entryBytes);
       // A seal is a commit of its own, so the chain before this commit is the state that it seals.
       if (item.record?.kind === "ledger.seal") claim = this.#seals.read(item, commit, this.#chain);
       this.#takeItem(item);
@@ -154,10 +162,10 @@ class Walker {
     await this.#objects?.take(commit, expectedMs, this.#indexes);
   }
 
-  #takeItem({ entry, index, record }: ValidItem): void {
-    this.#indexes.set(entry.record, index);
+  #takeItem({ entry, index, record, recordBytes }: ValidItem): void {
     if (record === null) {
-      if (this.#objects === undefined) this.#unread++;
+      if (recordBytes !== null) this.#unread++;
+      else if (this.#objects === undefined) this.#apart++;
       return;
     }
     checkLinks(record.links, entry.record, index, this.#indexes, this.#audit);

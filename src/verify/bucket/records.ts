@@ -1,11 +1,12 @@
 /** Each record of the log is an object of its own with the same bytes, locked long enough; detached ones are read from there alone. */
 import type { ValidCommit, ValidItem } from "../../record/chain.ts";
-import { digestOf } from "../../std/brand.ts";
+import { digestOf, idOf } from "../../std/brand.ts";
 import { equalBytes } from "../../std/bytes.ts";
 import { Violation } from "../../std/violation.ts";
 import { parseKey, recordKey } from "../../store/keys.ts";
 import { readRecord } from "../records.ts";
 import { type Audit, checkLock, each } from "./audit.ts";
+import type { RecordIndexes } from "./indexes.ts";
 import { checkLinks } from "./links.ts";
 
 /** Of records that no entry names, this many are named. */
@@ -23,7 +24,7 @@ export class RecordObjects {
   }
 
   /** Begins to read the objects of a commit; waits first while as many as are allowed are being read. */
-  async take({ items }: ValidCommit, expectedMs: number, indexes: ReadonlyMap<string, number>): Promise<void> {
+  async take({ items }: ValidCommit, expectedMs: number, indexes: RecordIndexes): Promise<void> {
     const { concurrency } = this.#audit.options;
     if (items.length === 0) return;
     while (this.#waiting >= concurrency) await Promise.race(this.#running);
@@ -46,7 +47,7 @@ export class RecordObjects {
     if (this.#failure !== undefined) throw this.#failure as Error;
   }
 
-  async #compare(item: ValidItem, expectedMs: number, indexes: ReadonlyMap<string, number>): Promise<void> {
+  async #compare(item: ValidItem, expectedMs: number, indexes: RecordIndexes): Promise<void> {
     const { absent, stages, store } = this.#audit;
     const key = recordKey(digestOf(item.entry.record));
     const found = await store.get("ledger", key);
@@ -64,7 +65,7 @@ export class RecordObjects {
   }
 
   /** What the commit does not hold is checked here as it would have been there. */
-  #readDetached(item: ValidItem, bytes: Uint8Array, key: string, indexes: ReadonlyMap<string, number>): void {
+  #readDetached(item: ValidItem, bytes: Uint8Array, key: string, indexes: RecordIndexes): void {
     const { stages } = this.#audit;
     try {
       const record = readRecord(bytes, item.entry, item.index);
@@ -79,13 +80,13 @@ export class RecordObjects {
 }
 
 /** Objects that are no records of this log: other keys fail, other records are noted. */
-export async function findStrangers(audit: Audit, indexes: ReadonlyMap<string, number>): Promise<void> {
+export async function findStrangers(audit: Audit, indexes: RecordIndexes): Promise<void> {
   const { notes, stages, store } = audit;
   let unreferenced = 0;
   for await (const { key } of store.list("ledger", "")) {
     const parsed = parseKey("ledger", key);
     if (parsed?.type === "record") {
-      if (indexes.has(`sha256:${parsed.digest}`)) continue;
+      if (indexes.has(idOf(parsed.digest))) continue;
       if (++unreferenced <= STRANGERS_SHOWN) notes.push(`record.unreferenced: ${key} is named by no entry`);
     } else if (key.startsWith("records/")) stages.records.fail("record.key", key, "is not the key of a record");
     else if (parsed === undefined && !/^(?:checkpoints|commits|tile)\//.test(key))
