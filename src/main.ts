@@ -37,8 +37,8 @@ const program = createProgram(io, {
     createDoctorSpec(),
     createDemoSpec([process.execPath, fileURLToPath(import.meta.url)]),
   ],
-  replicate: createReplicatePorts(),
-  verify: createVerifyPorts(),
+  replicate: createReplicatePorts(process.env),
+  verify: createVerifyPorts(process.env),
   version: VERSION,
 });
 const argv = process.argv.slice(2);

@@ -25,7 +25,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   verify: [...PURE, "gen", "store"],
   replicate: [...PURE, "store", "verify"],
   cli: ["std", "merkle", "note", "record", "gen", "verify", "replicate", "store"],
-  main: ["cli", "api", "verify", ...SERVER],
+  main: ["cli", "api", "verify", "replicate", ...SERVER],
 };
 
 const roomOf = (file: string): string =>

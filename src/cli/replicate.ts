@@ -12,8 +12,9 @@ import { asked, GENESIS, genesisOf, POLICY, trustOf } from "./verify.ts";
 export interface ReplicatePorts {
   readonly clock: Clock;
   readonly verifier: SignatureVerifier;
-  openSource(place: string): Promise<Source>;
-  openTarget(place: string, source: string): Promise<Target & AsyncDisposable>;
+  openSource(place: string): Promise<Source & AsyncDisposable>;
+  /** `from` is the place of the source. */
+  openTarget(place: string, from: string, source: Source): Promise<Target & AsyncDisposable>;
 }
 
 const CODES: Readonly<Record<ReplicaReport["verdict"], number>> = {
@@ -55,8 +56,8 @@ export function addReplicate(program: Command, io: Io, ports: ReplicatePorts): v
       const trust = trustOf(c, { now: () => ports.clock.now(), verifier: ports.verifier });
       const genesis = genesisOf(c);
       const concurrency = Math.max(1, c.number("concurrency") ?? 32);
-      const source = await ports.openSource(from);
-      await using target = await ports.openTarget(to, from);
+      await using source = await ports.openSource(from);
+      await using target = await ports.openTarget(to, from, source);
       const shown = progress(io, "entries");
       try {
         const report = await asked(() =>

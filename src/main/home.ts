@@ -130,6 +130,8 @@ export const readUploadSecret = (home: Home): Promise<Uint8Array> => readFile(ho
 
 /** Holds the home for this process; two servers of one home would fight over its index. */
 export async function holdHome(home: Home): Promise<AsyncDisposable> {
+  // Whoever wants the index built again removes the whole folder; a copy of a ledger comes without.
+  await mkdir(home.index, { mode: 0o750, recursive: true });
   const path = join(home.index, "server.lock");
   for (let attempt = 0; attempt < 2; attempt++) {
     try {

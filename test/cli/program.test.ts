@@ -19,8 +19,8 @@ function programFor(write: (text: string) => void): { readonly io: Io; readonly 
     io,
     program: createProgram(io, {
       local,
-      replicate: createReplicatePorts(),
-      verify: createVerifyPorts(),
+      replicate: createReplicatePorts({}),
+      verify: createVerifyPorts({}),
       version: "0.0.0",
     }),
   };

@@ -16,7 +16,7 @@ import { type Digest, digestOf, idOf, type RecordId } from "../../src/std/brand.
 import { utf8 } from "../../src/std/bytes.ts";
 import { artifactKey, commitKey, HEAD_CHECKPOINT, personalKey, recordKey } from "../../src/store/keys.ts";
 import type { ObjectStore } from "../../src/store/object-store.ts";
-import { type BucketReader, type BucketReport, verifyBucket } from "../../src/verify/bucket.ts";
+import { type BucketOptions, type BucketReader, type BucketReport, verifyBucket } from "../../src/verify/bucket.ts";
 import type { Trust } from "../../src/verify/checkpoint.ts";
 import { createMemoryStore, type MemoryStore } from "../fakes/memory-store.ts";
 import { createDataset, createProject, createWorld, JumpingClock, openIn, testKeys, type World } from "../log/world.ts";
@@ -78,7 +78,7 @@ export class Lab {
     for (let i = 0; i < count; i++) await this.log.submit(createDataset(this.project, `set-${this.#datasets++}`));
   }
 
-  async #record(kind: Draft["kind"], body: JsonObject, requestId: string): Promise<void> {
+  async record(kind: Draft["kind"], body: JsonObject, requestId: string): Promise<void> {
     const { project } = this;
     const draft = { actor: { method: "system" }, body, kind, links: [], project, requestId } as const;
     await this.log.submit({ admit: () => ({ drafts: [draft], value: true }), project });
@@ -90,7 +90,7 @@ export class Lab {
     const digest = sha256(bytes);
     const key = artifactKey(digestOf(this.project), digest);
     await this.store.create("ledger", key, bytes, { retainUntil: NOW_MS * 2 });
-    await this.#record("artifact", { digest: `sha256:${digest}`, size_bytes: bytes.length }, `artifact-${digest}`);
+    await this.record("artifact", { digest: `sha256:${digest}`, size_bytes: bytes.length }, `artifact-${digest}`);
     this.artifacts.set(key, bytes);
     return key;
   }
@@ -100,7 +100,7 @@ export class Lab {
     const preimage = canonicalBytes({ salt: "AAAAAAAAAAAAAAAAAAAAAA", value: name });
     const key = personalKey(sha256(preimage));
     await this.store.create("personal", key, preimage, {});
-    await this.#record(
+    await this.record(
       "principal",
       { display_name: `personal:sha256:${sha256(preimage)}`, name: name.toLowerCase(), type: "PRINCIPAL_TYPE_HUMAN" },
       `principal-${name}`,
@@ -179,8 +179,8 @@ export const copyTo = (source: Source, target: Target, more: Partial<ReplicaOpti
     ...more,
   });
 
-export const verify = (store: BucketReader): Promise<BucketReport> =>
-  verifyBucket(store, trust, { concurrency: 7, nowMs: NOW_MS, records: "objects", state: true });
+export const verify = (store: BucketReader, more: Partial<BucketOptions> = {}): Promise<BucketReport> =>
+  verifyBucket(store, trust, { concurrency: 7, nowMs: NOW_MS, records: "objects", state: true, ...more });
 
 /** Digests of what a bucket holds, key by key. */
 export async function contents(
