@@ -6,6 +6,7 @@ import type { Io } from "./cli/io.ts";
 import { createProgram, referenceOf, runProgram } from "./cli/program.ts";
 import { useNativeSha256 } from "./main/home.ts";
 import { createDoctorSpec, createInitSpec, createServerSpec } from "./main/local-commands.ts";
+import { createVoidSpec } from "./main/repair.ts";
 import { createReplicatePorts } from "./main/replicate-ports.ts";
 import { createVerifyPorts } from "./main/verify-ports.ts";
 import { VERSION } from "./main/version.ts";
@@ -37,6 +38,7 @@ const program = createProgram(io, {
     createDoctorSpec(),
     createDemoSpec([process.execPath, fileURLToPath(import.meta.url)]),
   ],
+  repair: [createVoidSpec()],
   replicate: createReplicatePorts(process.env),
   verify: createVerifyPorts(process.env),
   version: VERSION,

@@ -16,6 +16,8 @@ import { ModelService } from "../../gen/ts/animus/datapilot/v1/model_pb.ts";
 import { EnvironmentService, RunService } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import { StatusService } from "../../gen/ts/animus/datapilot/v1/status_pb.ts";
 import { BadRequestSchema, ErrorInfoSchema } from "../../gen/ts/google/rpc/error_details_pb.ts";
+import { Fault, type FaultReason } from "../std/faults.ts";
+import { Violation } from "../std/violation.ts";
 import { EXIT, Exit, type Io } from "./io.ts";
 
 export interface ConnectionOptions {
@@ -113,11 +115,23 @@ export function connect(options: ConnectionOptions, io: Io): Connection {
   return build(tokenOf(options, io));
 }
 
+/** Of commands that open a ledger themselves. */
+const LOCAL: Readonly<Partial<Record<FaultReason, number>>> = {
+  ADDRESS_INVALID: EXIT.usage,
+  NAME_INVALID: EXIT.usage,
+  NOT_WRITER: EXIT.notRecorded,
+  REQUEST_INVALID: EXIT.usage,
+  STORE_UNAVAILABLE: EXIT.notRecorded,
+};
+
 const REFUSED = new Set(["POLICY_DENIED", "POLICY_ERROR"]);
 
 /** What an error of the control plane means for the caller's exit code. */
 export function exitOf(error: unknown): Exit {
   if (error instanceof Exit) return error;
+  if (error instanceof Fault)
+    return new Exit(LOCAL[error.reason] ?? EXIT.internal, error.reason, error.message, error.metadata);
+  if (error instanceof Violation) return new Exit(EXIT.answerIsNo, error.code, error.message);
   if (!(error instanceof ConnectError)) {
     const code = (error as { code?: unknown }).code;
     if (code === "ENOENT" || code === "EACCES" || code === "EISDIR")

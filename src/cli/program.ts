@@ -20,6 +20,8 @@ export interface ProgramParts {
   readonly verify: VerifyPorts;
   /** Commands of the server's side, listed first. */
   readonly local: readonly Spec[];
+  /** Commands under `repair`. */
+  readonly repair: readonly Spec[];
 }
 
 export function createProgram(io: Io, parts: ProgramParts): Command {
@@ -30,6 +32,8 @@ export function createProgram(io: Io, parts: ProgramParts): Command {
     .showHelpAfterError("(datapilot COMMAND --help shows an example)");
   program.configureOutput({ writeErr: io.err, writeOut: io.out });
   for (const spec of parts.local) declare(program, io, spec);
+  const repair = program.command("repair").description("Mend a ledger that stopped, after a person has looked");
+  for (const spec of parts.repair) declare(repair, io, spec);
   addAccess(program, io);
   addData(program, io);
   addPolicies(program, io);

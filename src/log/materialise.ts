@@ -1,7 +1,8 @@
 /**
  * Gives each applied record its own locked object. Owns the watermark `materialised`: every record below it exists. Runs behind the
- * commits, with as many writes in flight as the store takes without slowing down, and pushes back on admission when it falls
- * too far behind, so that publication never lags without bound.
+ * commits, with as many writes in flight as the store takes without slowing down. While changes wait it gives way to them, until half
+ * of the backlog is used; then it takes all that the store gives, and at the end of the backlog it pushes back on admission, so that
+ * publication never lags without bound.
  */
 import type { Index, IndexReader } from "../index/index.ts";
 import { assertDefined } from "../std/assert.ts";
@@ -17,6 +18,8 @@ export interface MaterialiserOptions extends Omit<Placing, "signal"> {
   readonly retention: Retention;
   /** Records that may be behind before admission is slowed. */
   readonly backlogRecords?: number;
+  /** Whether changes wait for their commit: they go first. */
+  isBusy(): boolean;
   onFailed(error: unknown): void;
 }
 
@@ -24,7 +27,8 @@ const BACKLOG_RECORDS = 20_000;
 const BACKLOG_MS = 60_000;
 const RETRY_AFTER_MS = 1_000;
 const CHUNK = 1_024;
-const FAR_BEHIND = 4_096;
+/** Writes in flight while changes wait for their commit. */
+const GIVING_WAY = 2;
 
 /** Additive increase, multiplicative decrease of the writes in flight, on the median time of one. */
 export class Window {
@@ -153,7 +157,9 @@ export class Materialiser {
 
   /** Far behind, the time that one write takes matters less than how many are done. */
   #width(): number {
-    return this.#options.index.watermark.size - this.size > FAR_BEHIND ? Window.MAX : this.#window.size;
+    const { backlogRecords = BACKLOG_RECORDS, index } = this.#options;
+    if (index.watermark.size - this.size > backlogRecords / 2) return Window.MAX;
+    return this.#options.isBusy() ? GIVING_WAY : this.#window.size;
   }
 
   async #one(reader: IndexReader, i: number): Promise<void> {

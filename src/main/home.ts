@@ -81,6 +81,21 @@ export async function createHome(root: string): Promise<Home> {
   return home;
 }
 
+/** Throws REQUEST_INVALID for a folder that no ledger can be opened in, before anything is made there. */
+export async function assertHome(home: Home): Promise<void> {
+  const names = new Set<string>(await readdir(home.root).catch(() => []));
+  if (names.has("keys")) return;
+  if (!names.has("ledger"))
+    throw new Fault(
+      "REQUEST_INVALID",
+      `${home.root} holds no ledger. Make one with: datapilot init --dir ${home.root}`,
+    );
+  throw new Fault(
+    "REQUEST_INVALID",
+    `${home.root} has no keys/: a copy without keys is verified (datapilot verify bucket), not served. Put the keys of this ledger back.`,
+  );
+}
+
 /** The name of the log, from the first line of its genesis commit; null when there is no ledger. */
 export async function findOrigin(store: ObjectStore): Promise<string | null> {
   const genesis = await store.get("ledger", commitKey(0));
@@ -126,11 +141,13 @@ export async function writeWhole(path: string, body: string | Uint8Array): Promi
   await rename(partial, path);
 }
 
-export const readUploadSecret = (home: Home): Promise<Uint8Array> => readFile(home.uploadSecret);
+/** What signs addresses of uploads; a home without keys signs none that another home takes. */
+export const readUploadSecret = async (home: Home, isReadOnly = false): Promise<Uint8Array> =>
+  isReadOnly ? systemRandom.bytes(32) : readFile(home.uploadSecret);
 
 /** Holds the home for this process; two servers of one home would fight over its index. */
 export async function holdHome(home: Home): Promise<AsyncDisposable> {
-  // Whoever wants the index built again removes the whole folder; a copy of a ledger comes without.
+  // Whoever wants the index built again removes the whole folder; a copy and the home of a replica begin without.
   await mkdir(home.index, { mode: 0o750, recursive: true });
   const path = join(home.index, "server.lock");
   for (let attempt = 0; attempt < 2; attempt++) {

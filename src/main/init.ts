@@ -25,6 +25,10 @@ export interface InitRequest {
   readonly admin: Person;
   /** Further persons of the groups that the policies name, so that nobody approves what he asks for. */
   readonly approvers: readonly Person[];
+  /** Wraps the keys; absent for keys that are readable by whoever may read their files. */
+  readonly passphrase?: string;
+  /** Whether a store that only notes locks is refused. */
+  readonly requireLock?: boolean;
   readonly logger: Logger;
   /** Where the buckets are to be; in the home when absent. */
   readonly s3?: S3Access;
@@ -33,6 +37,8 @@ export interface InitRequest {
 export interface InitAnswer extends TrustFiles {
   readonly origin: string;
   readonly genesis: RecordId;
+  /** What the store makes of locks. */
+  readonly lock: "advisory" | "compliance";
   /** Secrets by the name of the person. */
   readonly tokens: ReadonlyMap<string, string>;
 }
@@ -51,10 +57,10 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
   const home = await createHome(root);
   if (request.s3 !== undefined) await rememberStore(home, request.s3.address.text);
   const origin = `${request.origin}/${formatHex(systemRandom.bytes(4))}`;
-  const keys = await generateKeyFiles(home.keys, origin);
+  const keys = await generateKeyFiles(home.keys, origin, request.passphrase);
   const genesis = await (async () => {
     await using lastSigned = await openLastSigned(home.lastSigned);
-    await using buckets = await openStore(home, request.s3);
+    await using buckets = await openStore(home, request);
     if (request.s3 === undefined) assertProbes((await buckets.probe()).filter((p) => p.name !== "genesis"));
     return (
       await initLedger({
@@ -71,6 +77,7 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
   })();
   await using ledger = await openLedger(home, {
     logger,
+    ...(request.passphrase === undefined ? {} : { passphrase: request.passphrase }),
     ...(request.s3 === undefined ? {} : { isProbed: true, s3: request.s3 }),
   });
   const { log, store } = ledger;
@@ -81,7 +88,7 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
   const files = trustOf(keys);
   await writeTrust(home.trust, files, genesis);
   await keepCheckpoint(home.trust, (await log.seal()).checkpoint);
-  return { ...files, genesis, origin, tokens: secrets };
+  return { ...files, genesis, lock: store.lock, origin, tokens: secrets };
 }
 
 /** Makes the buckets that are missing, when there are credentials for it, and refuses those that cannot carry a new ledger. */
@@ -89,7 +96,7 @@ async function prepareBuckets(home: Home, s3: S3Access, retentionDays: number): 
   const { address, ca } = s3;
   if (s3.has("administrator"))
     await makeBuckets({ address, ca, credentials: s3.credentials("administrator") }, retentionDays);
-  await using buckets = await openStore(home, s3);
+  await using buckets = await openStore(home, { s3 });
   assertProbes(await buckets.probe());
   const origin = await findOrigin(buckets.store);
   if (origin !== null)

@@ -4,14 +4,14 @@ import { loadKeyFiles } from "../log/keys/key-files.ts";
 import { openLastSigned } from "../log/keys/last-signed-file.ts";
 import { type Log, openLog } from "../log/log.ts";
 import { nativeVerifier } from "../log/native-verifier.ts";
-import type { Logger } from "../log/ports.ts";
+import type { LedgerKeys, Logger } from "../log/ports.ts";
 import { Fault } from "../std/faults.ts";
 import { createFileStore, type FileStore } from "../store/fs/file-store.ts";
 import type { ObjectStore } from "../store/object-store.ts";
 import { type ProbeResult, probeStore } from "../store/probes.ts";
 import { probeBuckets } from "../store/s3/bucket-probes.ts";
 import type { S3Store } from "../store/s3/s3-store.ts";
-import { type Home, holdHome, originOf, systemClock, systemRandom } from "./home.ts";
+import { assertHome, type Home, holdHome, originOf, systemClock, systemRandom } from "./home.ts";
 import { openS3, type S3Access } from "./s3.ts";
 
 /** The buckets of a ledger, wherever they are. */
@@ -32,15 +32,26 @@ export interface OpenLedger extends AsyncDisposable {
   readonly buckets: LedgerStore;
   readonly store: ObjectStore;
   readonly log: Log;
+  /** Absent in a home that only reads. */
+  readonly keys: LedgerKeys | undefined;
 }
 
-export async function openStore(home: Home, s3: S3Access | undefined): Promise<LedgerStore> {
+/** Where the buckets are; in the home when nothing is said. */
+export interface StorePlace {
+  readonly s3?: S3Access;
+  /** Folder that the homes of several servers share. */
+  readonly folder?: string;
+  /** Whether a file system that only notes locks is refused. */
+  readonly requireLock?: boolean;
+}
+
+export async function openStore(home: Home, { folder = home.root, requireLock, s3 }: StorePlace): Promise<LedgerStore> {
   if (s3 === undefined) {
     const files = await createFileStore({
-      allowAdvisoryLock: true,
+      allowAdvisoryLock: requireLock !== true,
       clock: systemClock,
       random: systemRandom,
-      root: home.root,
+      root: folder,
     });
     return {
       [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
@@ -48,7 +59,7 @@ export async function openStore(home: Home, s3: S3Access | undefined): Promise<L
       probe: () => probeStore(files, { random: systemRandom }),
       s3: undefined,
       store: files,
-      where: home.root,
+      where: folder,
     };
   }
   await using held = new AsyncDisposableStack();
@@ -78,31 +89,42 @@ export function assertProbes(results: readonly ProbeResult[]): void {
     throw new Fault("STORE_UNAVAILABLE", failed.map((r) => `${r.name}: ${r.detail}. ${r.remedy}`).join("\n"));
 }
 
-export interface OpenOptions {
+export interface OpenOptions extends StorePlace {
   readonly logger: Logger;
-  /** Where the buckets are; in the home when absent. */
-  readonly s3?: S3Access;
+  /** Opens wrapped keys. */
+  readonly passphrase?: string;
   /** The caller has probed the store just now. */
   readonly isProbed?: boolean;
   readonly publishIntervalMs?: number;
   readonly acceptHead?: { readonly size: number; readonly root: Uint8Array };
+  /** Follows at first: nothing is written to the store before `log.lead`. */
+  readonly follow?: boolean;
+  /** Follows for ever, and needs no keys. */
+  readonly readOnly?: boolean;
+  /** Slots of junk that the first commit voids. */
+  readonly voids?: readonly number[];
 }
 
 export async function openLedger(home: Home, options: OpenOptions): Promise<OpenLedger> {
   await using held = new AsyncDisposableStack();
+  if (options.readOnly !== true) await assertHome(home);
   held.use(await holdHome(home));
-  const buckets = held.use(await openStore(home, options.s3));
+  const buckets = held.use(await openStore(home, options));
   const { store } = buckets;
   const origin = await originOf(store, home, buckets.where);
-  const keys = await loadKeyFiles(home.keys, origin);
-  const lastSigned = held.use(await openLastSigned(home.lastSigned));
+  const writer =
+    options.readOnly === true
+      ? undefined
+      : {
+          keys: await loadKeyFiles(home.keys, origin, options.passphrase),
+          lastSigned: held.use(await openLastSigned(home.lastSigned)),
+        };
   const index = held.use(await openLmdbIndex({ path: home.index }));
   const log = held.use(
     await openLog({
+      ...writer,
       clock: systemClock,
       index,
-      keys,
-      lastSigned,
       logger: options.logger,
       ...(options.isProbed === true ? {} : { probe: async () => assertProbes(await buckets.probe()) }),
       random: systemRandom,
@@ -110,8 +132,10 @@ export async function openLedger(home: Home, options: OpenOptions): Promise<Open
       verifier: nativeVerifier,
       ...(options.publishIntervalMs === undefined ? {} : { publishIntervalMs: options.publishIntervalMs }),
       ...(options.acceptHead === undefined ? {} : { acceptHead: options.acceptHead }),
+      follow: options.follow === true || options.readOnly === true,
+      ...(options.voids === undefined ? {} : { voids: options.voids }),
     }),
   );
   const owned = held.move();
-  return { [Symbol.asyncDispose]: () => owned.disposeAsync(), buckets, home, log, store };
+  return { [Symbol.asyncDispose]: () => owned.disposeAsync(), buckets, home, keys: writer?.keys, log, store };
 }

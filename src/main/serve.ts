@@ -1,11 +1,14 @@
 /**
  * `datapilot server`: one ledger on two ports. Everything is put together here and taken apart in reverse: first no new work is
- * taken, then what is in flight ends, then what was counted is recorded, then the log is sealed and closed.
+ * taken, then what is in flight ends, then what was counted is recorded, then the log is sealed and closed, and the lease given up.
+ *
+ * Both ports answer before this process leads, or without it ever doing so: as a replica, which forwards what it cannot answer.
  */
 
 import type { IncomingHttpHeaders } from "node:http";
 import { createContextValues } from "@connectrpc/connect";
 import { serveArtifacts } from "../api/artifact-routes.ts";
+import { Forwarder } from "../api/forward.ts";
 import { listenGrpc } from "../api/grpc.ts";
 import { callerOf, type Edge } from "../api/guard.ts";
 import { listen, type Tls } from "../api/listen.ts";
@@ -20,13 +23,16 @@ import { SilentRuns } from "../command/lose-runs.ts";
 import { createPersonalStore } from "../command/personal.ts";
 import { authorise } from "../identity/authorise.ts";
 import { ledgerOf } from "../identity/ledger.ts";
-import type { Log } from "../log/log.ts";
+import { Election } from "../log/election.ts";
+import { Lease } from "../log/lease.ts";
+import type { Log, LogHealth } from "../log/log.ts";
+import { nativeVerifier } from "../log/native-verifier.ts";
 import type { Logger } from "../log/ports.ts";
 import { proofFileOf } from "../query/ledger.ts";
 import { createUploadSigner } from "../store/fs/upload.ts";
 import { createOwnBlobUrls, createS3BlobUrls, uploadLock } from "./blob-urls.ts";
 import { type Home, readUploadSecret, systemClock, systemRandom } from "./home.ts";
-import { type OpenOptions, openLedger } from "./ledger.ts";
+import { type OpenLedger, type OpenOptions, openLedger } from "./ledger.ts";
 
 export interface Address {
   readonly host: string;
@@ -42,12 +48,20 @@ export interface ServeOptions {
   readonly publicLog: boolean;
   readonly tls?: Tls;
   readonly logger: Logger;
-  readonly open?: Omit<OpenOptions, "logger">;
+  readonly open?: Omit<OpenOptions, "follow" | "logger">;
+  /** Leaves the lead to whoever has it, until that one falls silent. */
+  readonly replica?: boolean;
+  /** Address under which other servers reach the HTTP port; the public one when absent. */
+  readonly peerUrl?: string;
+  /** Authority of the other servers' certificates, PEM; the system's when absent. */
+  readonly peerCa?: Buffer;
 }
 
 export interface Serving extends AsyncDisposable {
   readonly url: string;
   readonly grpcAddress: string;
+  /** What the store makes of locks. */
+  readonly lock: "advisory" | "compliance";
 }
 
 const MAX_MESSAGE_BYTES = 8 << 20;
@@ -58,12 +72,26 @@ const STALLED_MS = 5_000;
 export async function serve(options: ServeOptions): Promise<Serving> {
   const { home, logger, publicLog, tls } = options;
   await using owned = new AsyncDisposableStack();
-  const ledger = owned.use(await openLedger(home, { ...options.open, logger }));
+  const ledger = owned.use(await openLedger(home, { ...options.open, follow: true, logger }));
   const { buckets, log, store } = ledger;
-  const signer = createUploadSigner(await readUploadSecret(home));
-  const personal = createPersonalStore(store, systemRandom);
-  const denials = owned.use(new Denials({ clock: systemClock, log, logger, personal, random: systemRandom }));
   let url = options.publicUrl ?? "";
+  const election = owned.use(electionOf(options, ledger, () => options.peerUrl ?? url));
+  const forward = owned.use(
+    new Forwarder({
+      clock: systemClock,
+      leaderUrl: () => election.leader?.url,
+      log,
+      tls: { ...tls, ...(options.peerCa === undefined ? {} : { ca: options.peerCa }) },
+    }),
+  );
+  const signer = createUploadSigner(await readUploadSecret(home, options.open?.readOnly === true));
+  const personal = createPersonalStore(store, systemRandom);
+  const denials = new Denials({ clock: systemClock, log, logger, personal, random: systemRandom });
+  owned.defer(() =>
+    denials[Symbol.asyncDispose]().catch((error: unknown) => {
+      logger.warn({ err: error }, "counted denials could not be recorded");
+    }),
+  );
   const deps: Deps = {
     clock: systemClock,
     denials,
@@ -77,9 +105,15 @@ export async function serve(options: ServeOptions): Promise<Serving> {
         ? createOwnBlobUrls(signer, () => url)
         : createS3BlobUrls(buckets.s3.store, buckets.s3.uploads),
   };
-  owned.use(new SilentRuns(deps)).start();
+  owned.use(
+    whileLeading(log, () => {
+      const runs = new SilentRuns(deps);
+      runs.start();
+      return runs;
+    }),
+  );
   const metrics = createMetrics(() => log.health());
-  const edge: Edge = { deps, metrics, publicLog };
+  const edge: Edge = { deps, forward, metrics, publicLog };
   const services = createServices(edge);
   const rpc = createRpcHandler({ maxTimeoutMs: MAX_TIMEOUT_MS, metrics, readMaxBytes: MAX_MESSAGE_BYTES, services });
   const bearerOf = (headers: IncomingHttpHeaders, path: string) =>
@@ -87,7 +121,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let serving = true;
   owned.use(watchStalls(log, logger));
   const routes = createRoutes({
-    artifacts: (path, request, response) => serveArtifacts(edge, path, request, response),
+    artifacts: (path, request, response) =>
+      forward.isFollowing ? forward.proxy(request, response) : serveArtifacts(edge, path, request, response),
     embedded:
       buckets.files === undefined
         ? undefined
@@ -102,7 +137,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     next: rpc,
     proof: (headers, path, record) => proofFileOf(deps, publicLog ? undefined : bearerOf(headers, path), record),
     publicLog,
-    ready: () => serving && log.health().writing && log.health().waitingMs < STALLED_MS,
+    ready: () => serving && isReady(log.health(), election.leader !== undefined),
     store,
   });
   const http = owned.use(await listen(routes, { ...options.http, ...(tls === undefined ? {} : { tls }) }));
@@ -121,14 +156,67 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     ),
   );
   if (url === "") url = `${tls === undefined ? "http" : "https"}://${hostOf(options.http.host)}:${http.port}`;
+  await election.begin();
   const kept = owned.move();
   return {
     async [Symbol.asyncDispose]() {
       serving = false;
       await kept.disposeAsync();
     },
+    lock: store.lock,
     grpcAddress: `${hostOf(options.grpc.host)}:${grpc.port}`,
     url,
+  };
+}
+
+function electionOf({ logger, replica }: ServeOptions, { keys, log, store }: OpenLedger, url: () => string): Election {
+  const lease = new Lease({
+    clock: systemClock,
+    keys: () => log.commitKeys(),
+    origin: log.origin,
+    store,
+    verifier: nativeVerifier,
+  });
+  return new Election({
+    clock: systemClock,
+    key: keys?.commit,
+    lease,
+    log,
+    logger,
+    random: systemRandom,
+    url,
+    waits: replica === true || keys === undefined,
+  });
+}
+
+/** Takes changes, or answers reads that are not old and knows where to send changes. */
+const isReady = ({ lagMs, role, waitingMs, writing }: LogHealth, knowsLeader: boolean): boolean =>
+  role === "leader" ? writing && waitingMs < STALLED_MS : knowsLeader && lagMs < STALLED_MS;
+
+/** Runs what only the leader does, for as long as this process is it. */
+function whileLeading(log: Log, start: () => AsyncDisposable): AsyncDisposable {
+  let running: AsyncDisposable | undefined;
+  let turn: Promise<void> = Promise.resolve();
+  const adapt = async (): Promise<void> => {
+    if (log.role === "leader") {
+      running ??= start();
+      return;
+    }
+    const ended = running;
+    running = undefined;
+    await ended?.[Symbol.asyncDispose]();
+  };
+  const change = (): void => {
+    turn = turn.then(adapt);
+  };
+  const forget = log.onRole(change);
+  change();
+  return {
+    async [Symbol.asyncDispose]() {
+      forget();
+      await turn;
+      await running?.[Symbol.asyncDispose]();
+    },
   };
 }
 

@@ -10,7 +10,7 @@ import { type ListResponse, ListResponseSchema } from "../../gen/ts/animus/datap
 import { authorise, notFound } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
 import { findProject, ledgerOf } from "../identity/ledger.ts";
-import { evaluate, policyWarnings, runPolicyTests } from "../policy/engine.ts";
+import { assertPolicy, evaluate, policyWarnings } from "../policy/engine.ts";
 import { policiesInForce } from "../policy/in-force.ts";
 import { parseTarget, TARGETS } from "../policy/targets.ts";
 import { bodyFromMessage } from "../record/body.ts";
@@ -49,7 +49,7 @@ const CANDIDATE = `sha256:${"0".repeat(64)}` as RecordId;
  */
 export function evaluatePolicy(_reads: Reads, _caller: Caller, request: EvaluatePolicyRequest): EvaluatePolicyResponse {
   const body = policyBody(request);
-  runPolicyTests(body);
+  assertPolicy(body);
   const warnings = policyWarnings(body);
   if (request.input === undefined) return create(EvaluatePolicyResponseSchema, { warnings });
   const judgement = evaluate([{ body, mode: "active", record: CANDIDATE }], request.input);

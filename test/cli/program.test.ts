@@ -4,6 +4,7 @@ import { createDemoSpec } from "../../src/cli/demo/demo.ts";
 import { EXIT, type Io } from "../../src/cli/io.ts";
 import { createProgram, runProgram } from "../../src/cli/program.ts";
 import { createDoctorSpec, createInitSpec, createServerSpec } from "../../src/main/local-commands.ts";
+import { createVoidSpec } from "../../src/main/repair.ts";
 import { createReplicatePorts } from "../../src/main/replicate-ports.ts";
 import { createVerifyPorts } from "../../src/main/verify-ports.ts";
 
@@ -19,6 +20,7 @@ function programFor(write: (text: string) => void): { readonly io: Io; readonly 
     io,
     program: createProgram(io, {
       local,
+      repair: [createVoidSpec()],
       replicate: createReplicatePorts({}),
       verify: createVerifyPorts({}),
       version: "0.0.0",

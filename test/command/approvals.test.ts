@@ -214,3 +214,14 @@ it("carries an alias out for who asked", async () => {
   expect(done.also[0]).toMatchObject({ actor: lab.caller.principal, kind: "alias" });
   expect(done.also[0]?.links.find((l) => l.rel === "target")?.to).toBe(version.record);
 });
+
+it("takes the token that comes with a vote as the authentication, each time", async () => {
+  const w = await waiting("fresh");
+  for (const name of ["ada", "ben"]) {
+    // Longer than an authentication is good for: the token is presented again.
+    world.clock.ms += 3_600_000;
+    const { resource } = await vote(person(name), w);
+    const { signer } = assertDefined(resource, "a vote").body.value as Approval;
+    expect(signer).toMatchObject({ acr: "token", authenticatedAt: new Date(world.clock.ms).toISOString() });
+  }
+});

@@ -1,5 +1,5 @@
 /** What an operator does by the command line, and what a person who was given a token asks: on real processes. */
-import { rm } from "node:fs/promises";
+import { chmod, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { datapilot, initHome, startServer, temporaryFolder } from "./server.ts";
@@ -20,9 +20,9 @@ it("goes on from a head that an operator vouches for, and says so in the ledger"
   for (const file of ["last-signed", "last-signed.alternate"]) await rm(join(dir, "keys", file));
 
   const lost = await datapilot(["doctor", "--dir", dir]);
-  expect(lost.code).not.toBe(0);
-  const offered = /--accept-head (\d+:[0-9a-f]{64})/.exec(lost.stderr)?.[1] ?? "";
-  expect(offered, lost.stderr).not.toBe("");
+  expect(lost.code).toBe(1);
+  const offered = /FAIL {2}log: ledger\.head-unknown\n.*--accept-head (\d+:[0-9a-f]{64})/.exec(lost.stdout)?.[1] ?? "";
+  expect(offered, lost.stdout).not.toBe("");
   const [size = "", root = ""] = offered.split(":");
   for (const wrong of [root, `${size}:${root.slice(2)}`, `${size}:${root.toUpperCase()}A`])
     expect((await datapilot(["server", "--dir", dir, "--accept-head", wrong])).code).toBe(64);
@@ -72,4 +72,86 @@ it("tells who was denied, and nobody else", async () => {
   expect(resources.map((r) => r.access)).toMatchObject([
     { action: "ACCESS_ACTION_DENIED", reason: "PERMISSION_DENIED" },
   ]);
+});
+
+it("keeps its keys under a passphrase when it is told to", async () => {
+  await using folder = await temporaryFolder();
+  const dir = join(folder.path, "ledger");
+  const file = join(folder.path, "passphrase");
+  for (const more of [
+    ["--wrap-keys"],
+    ["--key-passphrase-file", file],
+    ["--wrap-keys", "--key-passphrase-file", file],
+  ]) {
+    await writeFile(file, "short\n", { mode: 0o600 });
+    const refused = await datapilot(["init", "--dir", dir, "--solo", ...more]);
+    expect(refused.code, refused.stderr).toBe(64);
+  }
+  await writeFile(file, "correct horse battery\n", { mode: 0o600 });
+  await chmod(file, 0o604);
+  expect((await datapilot(["init", "--dir", dir, "--wrap-keys", "--key-passphrase-file", file])).code).toBe(64);
+  await chmod(file, 0o600);
+  await initHome(dir, ["--wrap-keys", "--key-passphrase-file", file]);
+  expect(await readFile(join(dir, "keys", "log.pem"), "utf8")).toContain("WRAPPED");
+
+  const closed = await datapilot(["doctor", "--dir", dir]);
+  expect(closed.code).toBe(1);
+  expect(closed.stdout).toMatch(/ok {4}lock.*FAIL {2}keys.*--key-passphrase-file/s);
+  const wrong = await datapilot(["doctor", "--dir", dir], { DATAPILOT_KEY_PASSPHRASE: "incorrect horse" });
+  expect(wrong.code).toBe(1);
+  expect(wrong.stdout).toContain("does not open");
+  const unopened = await datapilot(["server", "--dir", dir, "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]);
+  expect(unopened.code, unopened.stderr).toBe(64);
+  const given = [
+    { args: ["--key-passphrase-file", file] },
+    { env: { DATAPILOT_KEY_PASSPHRASE_FILE: file } },
+    { env: { DATAPILOT_KEY_PASSPHRASE: "correct horse battery" } },
+  ];
+  for (const start of given) {
+    await using server = await startServer(dir, start);
+    expect(await server.stop()).toBe(0);
+    expect(server.lines.join("\n")).not.toContain("horse");
+  }
+});
+
+it("says what its locks are worth, and refuses advisory ones when it is told to", async () => {
+  await using folder = await temporaryFolder();
+  const dir = join(folder.path, "ledger");
+  const strict = await datapilot(["init", "--dir", join(folder.path, "strict"), "--solo", "--require-lock"]);
+  expect(strict.code).not.toBe(0);
+  expect(strict.stderr).toContain("does not enforce locks");
+  const { token } = await initHome(dir);
+  for (const command of ["doctor", "server"]) {
+    const refused = await datapilot([command, "--dir", dir, "--require-lock"]);
+    expect(refused.code).not.toBe(0);
+    expect(refused.stderr + refused.stdout).toContain("leave out --require-lock");
+  }
+  expect((await datapilot(["doctor", "--dir", dir])).stdout).toContain("lock: advisory");
+  await using server = await startServer(dir);
+  expect(await (await fetch(`${server.url}/readyz`)).text()).toBe("ready\nlock: advisory\n");
+  expect(server.lines.join("\n")).toContain('"lock":"advisory"');
+  const health = await datapilot(["log", "health"], { DATAPILOT_TOKEN: token, DATAPILOT_URL: server.url });
+  expect(health.stdout).toContain("lock advisory");
+});
+
+it("makes nothing in a folder that holds no ledger", async () => {
+  await using folder = await temporaryFolder();
+  const missing = join(folder.path, "missing");
+  for (const args of [["server"], ["doctor"]]) {
+    for (const dir of [missing, folder.path]) {
+      const { code, stderr } = await datapilot([...args, "--dir", dir]);
+      expect(code, stderr).toBe(64);
+      expect(stderr).toContain(`datapilot init --dir ${dir}`);
+    }
+  }
+  expect(await readdir(folder.path)).toEqual([]);
+  const { dir } = await initHome(missing);
+  const again = await datapilot(["init", "--dir", dir]);
+  expect(again.code).toBe(64);
+  expect(again.stderr).toContain("is not empty");
+  // A copy of the data alone is verified, and not served.
+  await rm(join(dir, "keys"), { recursive: true });
+  const served = await datapilot(["server", "--dir", dir]);
+  expect(served.code).toBe(64);
+  expect(served.stderr).toContain("verify bucket");
 });

@@ -7,9 +7,12 @@ import { assertWhole, live } from "./log-scenario.ts";
 
 afterEach(() => vi.restoreAllMocks());
 
+/** A life makes about this many store calls. */
+const CALLS = 160;
+
 /** Whether any crash, at any store call, before or after, shows it. */
 async function isCaught(): Promise<boolean> {
-  for (let n = 0; n < 60; n++) {
+  for (let n = 0; n < CALLS; n++) {
     for (const kind of ["crash-before", "crash-after", "error-before", "error-after"] as const) {
       try {
         await assertWhole(await live({ faults: [(store) => store.faults.at(n, kind)] }));

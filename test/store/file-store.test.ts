@@ -217,7 +217,7 @@ describe("the file store", () => {
     };
     await expect(createFileStore(options)).rejects.toMatchObject({
       reason: "STORE_UNAVAILABLE",
-      message: expect.stringContaining("--allow-advisory-lock") as string,
+      message: expect.stringContaining("leave out --require-lock") as string,
     });
   });
 

@@ -27,7 +27,8 @@ export interface LmdbIndexOptions {
 
 /** A transaction costs as much as some twenty entries, and the event loop stands still for it: about 20 ms at this number. */
 const WRITE_RECORDS = 512;
-const WRITE_AFTER_MS = 100;
+/** What a crash may make the next start read again. */
+const WRITE_AFTER_MS = 1_000;
 
 export class LmdbIndex implements Index {
   readonly #tables: Tables;

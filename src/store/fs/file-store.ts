@@ -23,7 +23,6 @@ import {
   readdir,
   renameSync,
   rmdirSync,
-  statSync,
   unlinkSync,
   utimesSync,
 } from "node:fs";
@@ -51,6 +50,7 @@ import {
   type SwapOutcome,
   type VersionOptions,
 } from "../object-store.ts";
+import { CreateThreads } from "./create-threads.ts";
 import {
   codeOf,
   Disk,
@@ -124,7 +124,7 @@ export async function createFileStore(options: FileStoreOptions): Promise<FileSt
     disk.close();
     throw new Fault(
       "STORE_UNAVAILABLE",
-      `${options.root} does not enforce locks: use a WORM volume or an S3 bucket with object lock, or accept an advisory lock with --allow-advisory-lock`,
+      `${options.root} does not enforce locks: use a WORM volume or an S3 bucket with object lock, or leave out --require-lock and accept an advisory lock`,
     );
   }
   return new LocalFileStore(disk, options.clock, lock);
@@ -149,6 +149,7 @@ class LocalFileStore implements FileStore {
   readonly lock: "compliance" | "advisory";
   readonly #disk: Disk;
   readonly #locks: KeyLocks;
+  readonly #threads = new CreateThreads();
   /** Cleared when this user may not read without touching access times. */
   #readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | (constants.O_NOATIME ?? 0);
 
@@ -159,6 +160,7 @@ class LocalFileStore implements FileStore {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#threads[Symbol.asyncDispose]();
     this.#disk.close();
   }
 
@@ -181,9 +183,38 @@ class LocalFileStore implements FileStore {
     const path = this.#pathToWrite(bucket, key);
     refuseAborted(options.signal, "a write");
     await this.#disk.requireSpace(body.length);
-    const { retainUntil } = options;
-    const temporary = await this.#prepare(dirname(path), body, retainUntil, this.#modeOf(retainUntil));
-    return this.#publish(temporary, path, options);
+    return this.#create(path, this.#disk.temporaryPath(), new Uint8Array(body), options);
+  }
+
+  /** Creates from bytes, which are then the thread's, or from a synced temporary file of the given etag. */
+  async #create(
+    path: string,
+    temporary: string,
+    content: Uint8Array | string,
+    { retainUntil, signal }: CreateOptions,
+  ): Promise<PutOutcome> {
+    refuseAborted(signal, "a write");
+    const folder = dirname(path);
+    const made = await this.#threads.create({
+      content,
+      folders: this.#disk.foldersToMake(folder),
+      locksLast: retainUntil !== undefined && this.lock === "compliance",
+      mode: this.#modeOf(retainUntil),
+      path,
+      root: this.#disk.root,
+      temporary,
+      times: this.#disk.timesOf(retainUntil),
+    });
+    switch (made.outcome) {
+      case "failed":
+        throw diskFault(made.error.doing, this.#disk.told(made.error));
+      case "unknown":
+        return { cause: this.#disk.told(made.error), outcome: "unknown" };
+      case "created":
+      case "exists":
+        this.#disk.rememberFolder(folder);
+        return made;
+    }
   }
 
   /** Writes the bytes while the folder is made. Nothing is left when either fails. */
@@ -225,69 +256,16 @@ class LocalFileStore implements FileStore {
     );
     if ("outcome" in received) return received;
     try {
-      await this.#disk.ensureFolder(dirname(path));
+      return await this.#create(path, received.path, received.etag, options);
     } catch (error) {
       this.#disk.discard(received.path);
-      throw diskFault("making a folder", error);
+      throw error;
     }
-    return this.#publish(received, path, options);
   }
 
   /** A WORM volume takes a file over when it turns read-only, and then holds its second name too: so there, last. */
   #modeOf(retainUntil: number | undefined): number {
     return retainUntil === undefined || this.lock === "compliance" ? MODE_OPEN : MODE_LOCKED;
-  }
-
-  /** Gives a synced file its final name. Before the link nothing has happened; after it, only success or `unknown`. */
-  async #publish(temporary: TemporaryFile, path: string, options: CreateOptions): Promise<PutOutcome> {
-    let linked: boolean;
-    let removing: Promise<void> | undefined;
-    try {
-      refuseAborted(options.signal, "a write");
-      linked = await this.#link(temporary.path, path);
-    } catch (error) {
-      this.#disk.discard(temporary.path);
-      throw error;
-    }
-    try {
-      // Also before `exists`: the winner may not have synced its link yet, and the loser may be about to rely on it.
-      const syncing = this.#disk.syncFolder(dirname(path));
-      removing = this.#disk.remove(temporary.path);
-      await syncing;
-    } catch (error) {
-      return { outcome: "unknown", cause: error };
-    } finally {
-      await removing;
-    }
-    if (!linked) return { outcome: "exists" };
-    if (options.retainUntil !== undefined && this.lock === "compliance") {
-      try {
-        chmodSync(path, MODE_LOCKED);
-      } catch (error) {
-        return { outcome: "unknown", cause: error };
-      }
-    }
-    return { outcome: "created", etag: temporary.etag };
-  }
-
-  /** False when the name is taken. */
-  async #link(from: string, to: string): Promise<boolean> {
-    for (let tries = 1; ; tries++) {
-      try {
-        await this.#disk.link(from, to);
-        return true;
-      } catch (error) {
-        const code = codeOf(error);
-        // Over NFS the answer may be lost, and the repetition then meets its own link.
-        if (hasTwoNames(from)) return true;
-        if (code === "EEXIST") return false;
-        if (code !== "ENOENT" || tries >= FOLDER_TRIES) throw diskFault("naming an object", error);
-        this.#disk.forgetFolder(dirname(to));
-        await this.#disk.ensureFolder(dirname(to)).catch((cause: unknown) => {
-          throw diskFault("making a folder", cause);
-        });
-      }
-    }
   }
 
   async #openToRead(path: string): Promise<number | undefined> {
@@ -543,14 +521,6 @@ class LocalFileStore implements FileStore {
 
 const lockName = (bucket: Bucket, key: string): string =>
   createHash("sha256").update(`${bucket}/${key}`).digest("hex").slice(0, 32);
-
-const hasTwoNames = (path: string): boolean => {
-  try {
-    return statSync(path).nlink === 2;
-  } catch {
-    return false;
-  }
-};
 
 /** The time of access of a read-only file is its lock; of another file it says nothing. */
 const retainUntilOf = (stat: {
