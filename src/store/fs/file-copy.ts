@@ -3,8 +3,8 @@
  * whose names are no keys, so that a verifier sees what does not belong. Says nothing of locks: copying changes the dates that
  * carry them, and a copy's locks would prove nothing about the original's.
  */
-import { createReadStream, type Dirent, readFile, readFileSync } from "node:fs";
-import { readdir, stat } from "node:fs/promises";
+import { createReadStream, type Dirent, readdir, readdirSync, readFile, readFileSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { Fault } from "../../std/faults.ts";
@@ -16,21 +16,25 @@ export interface StoreReader extends Pick<ObjectStore, "get" | "head" | "lock" |
   list(bucket: Bucket, prefix: string, options?: Pick<ListOptions, "after">): AsyncIterable<Pick<ObjectInfo, "key">>;
 }
 
-/** The callback form: a promise's handle doubles what reading a file costs. */
+/** The callback forms: a promise's handle doubles what reading a file costs. */
 const readElsewhere = (path: string): Promise<Buffer> =>
   new Promise((resolve, reject) => {
     readFile(path, (error, body) => (error === null ? resolve(body) : reject(error)));
   });
+const listElsewhere = (path: string): Promise<Dirent[]> =>
+  new Promise((resolve, reject) => {
+    readdir(path, { withFileTypes: true }, (error, entries) => (error === null ? resolve(entries) : reject(error)));
+  });
 
-/** A file that the system holds in memory is here sooner than another thread is awake; one that takes longer was not. */
+/** What the system holds in memory is here sooner than another thread is awake; what takes longer was not in memory. */
 const HERE_MS = 1;
-/** Files that are read in other threads, side by side, after one that made this thread wait. */
+/** Reads that other threads do side by side, after one that made this thread wait. */
 const ELSEWHERE = 64;
 /** How long this thread reads before others get a turn. */
 const TURN_MS = 20;
 
-/** Reads files, each where it is faster. */
-class FileReader {
+/** Reads files and folders, each where it is faster. */
+class Disk {
   readonly #hereMs: number;
   #elsewhere = 0;
   #turnEndsMs = 0;
@@ -39,20 +43,27 @@ class FileReader {
     this.#hereMs = hereMs;
   }
 
-  async read(path: string): Promise<Buffer> {
+  read(path: string): Promise<Buffer> {
+    return this.#do(path, readFileSync, readElsewhere);
+  }
+
+  list(path: string): Promise<Dirent[]> {
+    return this.#do(path, (folder) => readdirSync(folder, { withFileTypes: true }), listElsewhere);
+  }
+
+  async #do<T>(path: string, here: (path: string) => T, elsewhere: (path: string) => Promise<T>): Promise<T> {
     if (this.#elsewhere > 0) {
       this.#elsewhere--;
-      return readElsewhere(path);
+      return elsewhere(path);
     }
-    const from = performance.now();
-    if (from > this.#turnEndsMs) {
+    if (performance.now() > this.#turnEndsMs) {
       await turn();
       this.#turnEndsMs = performance.now() + TURN_MS;
-      return this.read(path);
     }
-    const body = readFileSync(path);
+    const from = performance.now();
+    const found = here(path);
     if (performance.now() - from > this.#hereMs) this.#elsewhere = ELSEWHERE;
-    return body;
+    return found;
   }
 }
 
@@ -73,7 +84,7 @@ const isAbsent = (error: unknown): boolean =>
 
 /** `hereMs` is how long reading a file may take before others are read in other threads. */
 export function openFileCopy(root: string, hereMs = HERE_MS): StoreReader {
-  const files = new FileReader(hereMs);
+  const disk = new Disk(hereMs);
   const pathOf = (bucket: Bucket, key: string): string | undefined =>
     parseKey(bucket, key) === undefined ? undefined : join(root, bucket, key);
   const unreadable = (key: string, error: unknown): Fault =>
@@ -93,7 +104,7 @@ export function openFileCopy(root: string, hereMs = HERE_MS): StoreReader {
   }
   /** What a folder holds after a key, descending, so that the end of the list comes first. */
   async function namesIn(bucket: Bucket, at: string, prefix: string, after: string): Promise<Named[]> {
-    const entries = await readdir(join(root, bucket, at), { withFileTypes: true }).catch((error: unknown) => {
+    const entries = await disk.list(join(root, bucket, at)).catch((error: unknown) => {
       if (isAbsent(error)) return [];
       throw unreadable(at, error);
     });
@@ -108,7 +119,7 @@ export function openFileCopy(root: string, hereMs = HERE_MS): StoreReader {
       const path = pathOf(bucket, key);
       if (path === undefined) return null;
       try {
-        return { body: await files.read(path), etag: "" };
+        return { body: await disk.read(path), etag: "" };
       } catch (error) {
         if (isAbsent(error)) return null;
         throw unreadable(key, error);
