@@ -350,6 +350,9 @@ class Incoming implements AsyncIterableIterator<Message> {
   }
 }
 
+/** Why the signal of a call aborts that was answered; an error for each would cost more than all else about the call. */
+const ANSWERED = new ConnectError("the call was answered", Code.Canceled);
+
 class CallContext implements HandlerContext {
   readonly method: DescMethod;
   // Not #private: code that wraps a context may inherit from it.
@@ -360,6 +363,7 @@ class CallContext implements HandlerContext {
   private header: Headers | undefined;
   private trailers: Headers | undefined;
   private ownValues: ContextValues | undefined;
+  private isAnswered = false;
 
   constructor(method: DescMethod, call: AnyCall, initialValues: Values) {
     this.method = method;
@@ -394,7 +398,11 @@ class CallContext implements HandlerContext {
       const controller = new AbortController();
       this.controller = controller;
       if (this.call.cancelled) controller.abort(this.cancelReason());
-      else (this.call as EventEmitter).once("cancelled", () => controller.abort(this.cancelReason()));
+      // grpc-js says so of every call, also when it was answered.
+      else
+        (this.call as EventEmitter).once("cancelled", () =>
+          controller.abort(this.isAnswered ? ANSWERED : this.cancelReason()),
+        );
     }
     return this.controller.signal;
   }
@@ -431,7 +439,9 @@ class CallContext implements HandlerContext {
     this.header = undefined;
   }
 
+  /** What goes behind the answer, which is all that is left to send. */
   trailer(): Metadata | undefined {
+    this.isAnswered = true;
     return this.trailers === undefined ? undefined : toMetadata(this.trailers);
   }
 

@@ -75,7 +75,7 @@ export function refuse(response: WriteResponse): void {
   const failed = body.policies.flatMap((p) =>
     p.rules
       .filter((r) => r.result === 2 || r.result === 5)
-      .map((r) => (r.message === "" ? r.id : `${r.id}: ${r.message}`)),
+      .map((r) => (r.message === "" ? r.id : `${r.id}: ${r.message.replace(/\.$/, "")}`)),
   );
   const why = failed.slice(0, 5).join("; ");
   const metadata = {

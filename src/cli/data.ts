@@ -29,6 +29,7 @@ import {
   ListResponseSchema,
   WriteResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
+import { listAll } from "./client.ts";
 import { AS_OF, type Context, declare, REQUEST_ID, UsageError } from "./command.ts";
 import { readJson, required, SEVERITIES } from "./govern.ts";
 import { type Io, table } from "./io.ts";
@@ -39,7 +40,7 @@ const parse = <T>(what: string, file: string, make: () => T): T => {
   try {
     return make();
   } catch (error) {
-    if (error instanceof UsageError || !(error instanceof Error)) throw error;
+    if (error instanceof UsageError || !(error instanceof Error) || "code" in error) throw error;
     throw new UsageError(`${file} is not ${what}: ${error.message}`);
   }
 };
@@ -248,7 +249,7 @@ export function addData(program: Command, io: Io): void {
       const k = c.connect();
       c.show(
         ListResponseSchema,
-        await k.dataset.listDatasets({ asOf: c.number("asOf") ?? 0, pageSize: 1000, project: k.project }),
+        await listAll(k.dataset.listDatasets, { asOf: c.number("asOf") ?? 0, project: k.project }),
         (m) => resourceTable(m.resources),
       );
     },
@@ -262,9 +263,8 @@ export function addData(program: Command, io: Io): void {
       const k = c.connect();
       c.show(
         ListResponseSchema,
-        await k.dataset.listDatasetVersions({
+        await listAll(k.dataset.listDatasetVersions, {
           asOf: c.number("asOf") ?? 0,
-          pageSize: 1000,
           parent: c.args[0] ?? "",
           project: k.project,
         }),
@@ -407,6 +407,38 @@ export function addData(program: Command, io: Io): void {
     words: "lock <environment> [file]",
   });
   declare(env, io, {
+    example: "datapilot env list",
+    options: [AS_OF],
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        ListResponseSchema,
+        await listAll(k.environment.listEnvironments, { asOf: c.number("asOf") ?? 0, project: k.project }),
+        (m) => resourceTable(m.resources),
+      );
+    },
+    summary: "environments of a project",
+    words: "list",
+  });
+  declare(env, io, {
+    example: "datapilot env locks node24",
+    options: [AS_OF],
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        ListResponseSchema,
+        await listAll(k.environment.listEnvironmentLocks, {
+          asOf: c.number("asOf") ?? 0,
+          parent: c.args[0] ?? "",
+          project: k.project,
+        }),
+        (m) => resourceTable(m.resources),
+      );
+    },
+    summary: "locks of an environment",
+    words: "locks <environment>",
+  });
+  declare(env, io, {
     example: "datapilot env approve node24@v1 --reason 'Scanned'",
     options: REASON,
     run: (c) => transition(c, "approved"),
@@ -490,9 +522,8 @@ export function addData(program: Command, io: Io): void {
       const requests =
         c.options["approvals"] === true && answer.resource !== undefined
           ? (
-              await k.approval.listApprovalRequests({
+              await listAll(k.approval.listApprovalRequests, {
                 asOf,
-                pageSize: 1000,
                 parent: answer.resource.record,
                 project: k.project,
               })
@@ -523,9 +554,8 @@ export function addData(program: Command, io: Io): void {
       const k = c.connect();
       c.show(
         ListResponseSchema,
-        await k.model.listModelVersions({
+        await listAll(k.model.listModelVersions, {
           asOf: c.number("asOf") ?? 0,
-          pageSize: 1000,
           parent: c.args[0] ?? "",
           project: k.project,
         }),

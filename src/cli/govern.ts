@@ -26,8 +26,9 @@ import {
   ListResponseSchema,
   WriteResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
+import { listAll } from "./client.ts";
 import { AS_OF, declare, REQUEST_ID, UsageError } from "./command.ts";
-import { EXIT, Exit, type Io, paint, printable, shortId } from "./io.ts";
+import { EXIT, Exit, type Io, paint, printable, shortId, table } from "./io.ts";
 import { decisionText, resourceLine, resourceTable, written } from "./render.ts";
 
 const oneOf = <T>(what: string, text: string | undefined, values: Readonly<Record<string, T>>): T => {
@@ -94,7 +95,7 @@ export function addAccess(program: Command, io: Io): void {
     run: async (c) =>
       c.show(
         ListResponseSchema,
-        await c.connect().projects.listProjects({ asOf: c.number("asOf") ?? 0, pageSize: 1000 }),
+        await listAll(c.connect().projects.listProjects, { asOf: c.number("asOf") ?? 0 }),
         (m) => resourceTable(m.resources),
       ),
     summary: "projects that you may read",
@@ -144,6 +145,18 @@ export function addAccess(program: Command, io: Io): void {
     },
     summary: "make a principal: a person or a service",
     words: "principal <create> <name>",
+  });
+  declare(access, io, {
+    example: "datapilot access principals",
+    options: [AS_OF],
+    run: async (c) =>
+      c.show(
+        ListResponseSchema,
+        await listAll(c.connect().access.listPrincipals, { asOf: c.number("asOf") ?? 0 }),
+        (m) => resourceTable(m.resources),
+      ),
+    summary: "principals of the ledger",
+    words: "principals",
   });
   declare(access, io, {
     example: "datapilot access bind contributor --principal ci-fraud --project fraud",
@@ -199,7 +212,7 @@ export function addAccess(program: Command, io: Io): void {
       const k = c.connect();
       c.show(
         ListResponseSchema,
-        await k.access.listRoleBindings({ asOf: c.number("asOf") ?? 0, pageSize: 1000, project: k.project }),
+        await listAll(k.access.listRoleBindings, { asOf: c.number("asOf") ?? 0, project: k.project }),
         (m) => resourceTable(m.resources),
       );
     },
@@ -226,17 +239,21 @@ export function addAccess(program: Command, io: Io): void {
     summary: "revoke a role binding",
     words: "revoke <binding>",
   });
-  declare(access, io, {
-    example: "datapilot access whoami",
-    run: async (c) =>
-      c.show(
-        WhoAmIResponseSchema,
-        await c.connect().access.whoAmI({}),
-        (m) => `${m.name}  ${m.principal}\nby ${m.method} until ${m.expiresAt}\n${m.roles.join("\n")}\n`,
-      ),
-    summary: "who you are",
-    words: "whoami",
-  });
+  for (const [parent, words] of [
+    [access, "access whoami"],
+    [program, "whoami"],
+  ] as const)
+    declare(parent, io, {
+      example: `datapilot ${words}`,
+      run: async (c) =>
+        c.show(
+          WhoAmIResponseSchema,
+          await c.connect().access.whoAmI({}),
+          (m) => `${m.name}  ${m.principal}\nby ${m.method} until ${m.expiresAt}\n${m.roles.join("\n")}\n`,
+        ),
+      summary: "who you are",
+      words: "whoami",
+    });
 
   const token = program.command("token").description("secrets that authenticate");
   declare(token, io, {
@@ -255,10 +272,38 @@ export function addAccess(program: Command, io: Io): void {
           principal: c.args[0] ?? "",
           requestId: c.text("requestId") ?? "",
         }),
-        (m) => `${m.secret}\n${paint(io, "dim", "The secret is shown this once only.")}\n`,
+        (m) =>
+          `${m.secret}\n${paint(io, "dim", `The secret is shown this once only. To revoke it: datapilot token revoke ${m.resource?.record ?? ""} --reason '...'`)}\n`,
       ),
     summary: "make a token; its secret is shown once",
     words: "create <principal>",
+  });
+  declare(token, io, {
+    example: "datapilot token list",
+    options: [AS_OF],
+    run: async (c) =>
+      c.show(ListResponseSchema, await listAll(c.connect().access.listTokens, { asOf: c.number("asOf") ?? 0 }), (m) =>
+        m.resources.length === 0
+          ? "none\n"
+          : table(
+              ["INDEX", "PRINCIPAL", "STATUS", "UNTIL", "LIMITED TO", "TOKEN"],
+              m.resources.map((r) => {
+                const made = r.body.case === "token" ? r.body.value : undefined;
+                const principal = r.links.find((l) => l.rel === "principal")?.to ?? r.actor;
+                const limits = made?.permissions.join(" ") ?? "";
+                return [
+                  String(r.logIndex),
+                  shortId(principal),
+                  r.status,
+                  made?.expiresAt ?? "",
+                  limits === "" ? "-" : limits,
+                  r.record,
+                ];
+              }),
+            ),
+      ),
+    summary: "tokens of the ledger, without their secrets",
+    words: "list",
   });
   declare(token, io, {
     example: "datapilot token revoke sha256:0123… --reason 'Leaked'",
@@ -302,7 +347,7 @@ export function addPolicies(program: Command, io: Io): void {
     try {
       return fromJson(PolicySchema, readJson(file));
     } catch (error) {
-      if (error instanceof UsageError || !(error instanceof Error)) throw error;
+      if (error instanceof UsageError || !(error instanceof Error) || "code" in error) throw error;
       throw new UsageError(`${file} is not a policy: ${error.message}`);
     }
   };
@@ -362,6 +407,20 @@ export function addPolicies(program: Command, io: Io): void {
     words: "activate <policy>",
   });
   declare(policy, io, {
+    example: "datapilot policy list --project fraud",
+    options: [AS_OF],
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        ListResponseSchema,
+        await listAll(k.policy.listPolicies, { asOf: c.number("asOf") ?? 0, project: k.project }),
+        (m) => resourceTable(m.resources),
+      );
+    },
+    summary: "a project's own policies, drafts too",
+    words: "list",
+  });
+  declare(policy, io, {
     example: "datapilot policy effective --project fraud",
     options: [["--target <target>", "only of this target"], AS_OF],
     run: async (c) => {
@@ -383,7 +442,7 @@ export function addPolicies(program: Command, io: Io): void {
     example: "datapilot policy explain sha256:0123…",
     run: async (c) =>
       c.show(GetResponseSchema, await c.connect().policy.getDecision({ name: c.args[0] ?? "" }), (m) =>
-        m.resource === undefined ? "" : decisionText(io, m.resource),
+        m.resource === undefined ? "" : decisionText(io, m.resource, true),
       ),
     summary: "why a decision came out as it did, rule by rule",
     words: "explain <decision>",
@@ -435,9 +494,8 @@ export function addPolicies(program: Command, io: Io): void {
       const k = c.connect();
       c.show(
         ListResponseSchema,
-        await k.approval.listApprovalRequests({
+        await listAll(k.approval.listApprovalRequests, {
           filter: c.options["all"] === true ? "" : "status = open",
-          pageSize: 1000,
           project: k.project,
         }),
         (m) => resourceTable(m.resources),

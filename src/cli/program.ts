@@ -62,25 +62,29 @@ const RUN_WORDS = new Set(["plan", "show", "list", "compare", "exec", "help", "-
 export const withoutShorthand = (argv: readonly string[]): string[] =>
   argv[0] === "run" && !RUN_WORDS.has(argv[1] ?? "--help") ? ["run", "exec", ...argv.slice(1)] : [...argv];
 
+function isJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf("--");
+  return argv.slice(0, end < 0 ? undefined : end).includes("--json");
+}
+
+const failure = (reason: string, message: string, metadata: Readonly<Record<string, string>> = {}): string =>
+  document({ message, metadata: { ...metadata }, reason, receipt: metadata["receipt"] ?? null });
+
 /** Runs a command line; gives the exit code. */
 export async function runProgram(program: Command, argv: readonly string[], io: Io): Promise<number> {
   try {
     await program.parseAsync(withoutShorthand(argv), { from: "user" });
     return EXIT.done;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return EXIT.done;
+      // Told on standard error already.
+      if (isJson(argv)) io.out(failure("USAGE", error.message.replace(/^error: /, "")));
+      return EXIT.usage;
+    }
     const exit = error instanceof UsageError ? new Exit(EXIT.usage, "USAGE", error.message) : exitOf(error);
     if (exit.message !== "") {
-      const end = argv.indexOf("--");
-      if (argv.slice(0, end < 0 ? undefined : end).includes("--json"))
-        io.out(
-          document({
-            message: exit.message,
-            metadata: { ...exit.metadata },
-            reason: exit.reason,
-            receipt: exit.metadata["receipt"] ?? null,
-          }),
-        );
+      if (isJson(argv)) io.out(failure(exit.reason, exit.message, exit.metadata));
       else {
         const label =
           exit.code === EXIT.refused

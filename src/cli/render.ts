@@ -30,7 +30,8 @@ export function written(io: Io, response: WriteResponse): string {
   return lines.join("");
 }
 
-const enumWord = (value: number, names: Readonly<Record<string, number | string>>): string => {
+/** The name of an enum's value, lower-case. */
+export const enumWord = (value: number, names: Readonly<Record<string, number | string>>): string => {
   const name = Object.entries(names).find(([, v]) => v === value)?.[0] ?? String(value);
   return name.toLowerCase();
 };
@@ -38,8 +39,8 @@ const enumWord = (value: number, names: Readonly<Record<string, number | string>
 const OUTCOMES = { allow: 1, deny: 3, error: 4, require_approval: 2 };
 const RESULTS = { error: 5, fails: 2, holds: 1, skipped: 3, waived: 4 };
 
-/** A decision rule by rule, with the values that each failing rule saw. */
-export function decisionText(io: Io, decision: Resource): string {
+/** A decision, with the rules that failed and what they saw; with all rules when asked. */
+export function decisionText(io: Io, decision: Resource, all = false): string {
   if (decision.body.case !== "decision") return resourceLine(io, decision);
   const body = decision.body.value;
   const outcome = enumWord(body.outcome, OUTCOMES);
@@ -49,10 +50,10 @@ export function decisionText(io: Io, decision: Resource): string {
   for (const policy of body.policies) {
     for (const rule of policy.rules) {
       const result = enumWord(rule.result, RESULTS);
-      if (result === "holds" || result === "skipped") continue;
-      lines.push(
-        `  ${result === "waived" ? paint(io, "yellow", "waived") : paint(io, "red", result)}  ${printable(rule.id)}: ${printable(rule.message)}\n`,
-      );
+      const isFine = result === "holds" || result === "skipped";
+      if (isFine && !all) continue;
+      const mark = isFine ? result : paint(io, result === "waived" ? "yellow" : "red", result);
+      lines.push(`  ${mark}  ${printable(rule.id)}${rule.message === "" ? "" : `: ${printable(rule.message)}`}\n`);
       for (const seen of rule.seen)
         lines.push(paint(io, "dim", `         saw ${printable(seen.path)} = ${printable(seen.value)}\n`));
     }

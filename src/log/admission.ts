@@ -43,7 +43,7 @@ export interface Admission {
   readonly records: readonly NewRecord[];
   /** What the records take in a commit. */
   readonly bytes: number;
-  readonly guards: ReadonlySet<string>;
+  readonly guards: readonly string[];
   /** Size of the state that it was admitted against. */
   readonly size: TreeSize;
 }
@@ -56,7 +56,7 @@ export interface AdmissionTools {
 }
 
 class GuardingReader implements ViewReader {
-  readonly guards = new Set<string>();
+  readonly guards: string[] = [];
   readonly size: TreeSize;
   readonly #base: ViewReader;
 
@@ -66,18 +66,18 @@ class GuardingReader implements ViewReader {
   }
 
   get<V extends View>(view: V, key: string): ViewRow<V> | undefined {
-    this.guards.add(guardOf.row(view, key));
+    this.guards.push(guardOf.row(view, key));
     return this.#base.get(view, key);
   }
 
   record(id: RecordId): { readonly index: LogIndex; readonly record: LedgerRecord } | undefined {
     const found = this.#base.record(id);
-    if (found === undefined) this.guards.add(guardOf.record(id));
+    if (found === undefined) this.guards.push(guardOf.record(id));
     return found;
   }
 
   dependents(id: RecordId): Iterable<{ readonly id: RecordId; readonly rel: string }> {
-    this.guards.add(guardOf.dependents(id));
+    this.guards.push(guardOf.dependents(id));
     return this.#base.dependents(id);
   }
 }

@@ -2,42 +2,35 @@
  * Which rows moved lately: the memory that guards are checked against. A guard names a row that an admission read, or found
  * absent; it holds as long as no entry at or above the size that was read has changed that row.
  *
- * Bounded: two generations. Asked about a size older than it remembers, it says "moved", which costs a re-admission and never
- * lets a stale guard through.
+ * Of fixed size: rows are told apart by 20 bits of their hash. A row that shares its place with one that changed, and one asked about
+ * at a size before this memory began, is said to have moved: that costs a re-admission, and never lets a stale guard through.
  */
-export class Changes {
-  #young = new Map<string, number>();
-  #old = new Map<string, number>();
-  /** From this size on every change is known. */
-  #horizon: number;
-  /** Where the young generation begins. */
-  #youngFrom: number;
-  readonly #generation: number;
+import { textHash } from "../std/text-hash.ts";
 
-  constructor(size: number, generation = 131_072) {
+/** With the changes of a thousand records behind it, an admission finds one of its guards taken once in a hundred times. */
+const PLACES = 1 << 20;
+
+export class Changes {
+  /** The first size at which the last change of the row is seen. */
+  readonly #seenFrom = new Float64Array(PLACES);
+  readonly #horizon: number;
+
+  constructor(size: number) {
     this.#horizon = size;
-    this.#youngFrom = size;
-    this.#generation = generation;
   }
 
   /** Notes that entry `index` changed a row. Indexes never fall. */
   note(key: string, index: number): void {
-    if (this.#young.size >= this.#generation && index > this.#youngFrom) {
-      this.#old = this.#young;
-      this.#young = new Map();
-      this.#horizon = this.#youngFrom;
-      this.#youngFrom = index;
-    }
-    this.#young.set(key, index);
+    this.#seenFrom[placeOf(key)] = index + 1;
   }
 
   /** Whether all rows are what a reader of `size` saw. */
   unmoved(keys: Iterable<string>, size: number): boolean {
     if (size < this.#horizon) return false;
-    for (const key of keys) {
-      const at = this.#young.get(key) ?? this.#old.get(key);
-      if (at !== undefined && at >= size) return false;
-    }
+    for (const key of keys) if ((this.#seenFrom[placeOf(key)] ?? 0) > size) return false;
     return true;
   }
 }
+
+/** The high bits are mixed best. */
+const placeOf = (key: string): number => textHash(key, 0) >>> 12;

@@ -28,7 +28,7 @@ const BACKLOG_MS = 60_000;
 const RETRY_AFTER_MS = 1_000;
 const CHUNK = 1_024;
 /** Writes in flight while changes wait for their commit. */
-const GIVING_WAY = 2;
+const GIVING_WAY = 4;
 
 /** Additive increase, multiplicative decrease of the writes in flight, on the median time of one. */
 export class Window {

@@ -237,6 +237,27 @@ export class Tenure implements AsyncDisposable {
       // Another process publishes. Whether its checkpoint extends this log is asked before the next term.
       if (error instanceof Violation && error.code === "checkpoint.ahead") this.resign("writer.lost");
     };
+    this.#sequencer = new Sequencer({
+      ...(pace.queueLimits === undefined ? {} : { limits: pace.queueLimits }),
+      applied,
+      clock,
+      committer,
+      logger,
+      onApplied: (commit) => {
+        this.#materialiser.wake();
+        onApplied(commit);
+      },
+      onSigned: (head) => {
+        onSigned(head);
+        this.#publisher.offer(head);
+      },
+      onStopped: options.onStopped,
+      pressure: () => this.#materialiser.pressure(),
+      random,
+      signed,
+      signer,
+      writer,
+    });
     this.#materialiser = new Materialiser({
       ...(pace.backlogRecords === undefined ? {} : { backlogRecords: pace.backlogRecords }),
       clock,
@@ -259,27 +280,6 @@ export class Tenure implements AsyncDisposable {
       retention,
       signer,
       store,
-    });
-    this.#sequencer = new Sequencer({
-      ...(pace.queueLimits === undefined ? {} : { limits: pace.queueLimits }),
-      applied,
-      clock,
-      committer,
-      logger,
-      onApplied: (commit) => {
-        this.#materialiser.wake();
-        onApplied(commit);
-      },
-      onSigned: (head) => {
-        onSigned(head);
-        this.#publisher.offer(head);
-      },
-      onStopped: options.onStopped,
-      pressure: () => this.#materialiser.pressure(),
-      random,
-      signed,
-      signer,
-      writer,
     });
     this.#sealer = new Sealer({
       ...(pace.sealIntervalMs === undefined ? {} : { intervalMs: pace.sealIntervalMs }),

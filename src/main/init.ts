@@ -7,10 +7,10 @@ import { generateKeyFiles } from "../log/keys/key-files.ts";
 import { openLastSigned } from "../log/keys/last-signed-file.ts";
 import type { Logger } from "../log/ports.ts";
 import { baseline } from "../policy/baseline.ts";
+import { parseName } from "../record/names.ts";
 import type { RecordId } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
-import { makeBuckets } from "../store/s3/buckets.ts";
 import { createHome, findOrigin, type Home, homeOf, rememberStore, systemClock, systemRandom } from "./home.ts";
 import { assertProbes, openLedger, openStore } from "./ledger.ts";
 import type { S3Access } from "./s3.ts";
@@ -45,6 +45,23 @@ export interface InitAnswer extends TrustFiles {
 
 const ORIGIN_NAME = /^[A-Za-z0-9][A-Za-z0-9.-]{0,199}$/;
 
+/** A hundred years. */
+const MAX_RETENTION_DAYS = 36_525;
+
+/** Before anything is made: what is made cannot be made again in the same folder. */
+function checkPeople(people: readonly Person[]): void {
+  const names = new Set<string>();
+  for (const { name } of people) {
+    if (parseName(name) === undefined)
+      throw new Fault(
+        "REQUEST_INVALID",
+        `${JSON.stringify(name)} is not a name for a principal: take small letters, digits and . _ -, and put the printed name behind it, as in --approver 'vera=Vera Lindqvist'.`,
+      );
+    if (names.has(name)) throw new Fault("REQUEST_INVALID", `${name} is named twice: each person has a name.`);
+    names.add(name);
+  }
+}
+
 export async function init(request: InitRequest): Promise<InitAnswer> {
   const { logger, root, solo } = request;
   if (!ORIGIN_NAME.test(request.origin))
@@ -52,8 +69,15 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
       "REQUEST_INVALID",
       `--origin takes a name of letters, digits, dots and hyphens, such as ledger.example.org, not ${JSON.stringify(request.origin)}.`,
     );
+  const { retentionDays } = request;
+  if (retentionDays < 1 || retentionDays > MAX_RETENTION_DAYS)
+    throw new Fault(
+      "REQUEST_INVALID",
+      `--retention-days takes 1 to ${MAX_RETENTION_DAYS}, not ${retentionDays}: what is locked stays locked.`,
+    );
+  checkPeople([request.admin, ...request.approvers]);
   // What the buckets may refuse comes before anything is made here.
-  if (request.s3 !== undefined) await prepareBuckets(homeOf(root), request.s3, request.retentionDays);
+  if (request.s3 !== undefined) await prepareBuckets(homeOf(root), request.s3, retentionDays);
   const home = await createHome(root);
   if (request.s3 !== undefined) await rememberStore(home, request.s3.address.text);
   const origin = `${request.origin}/${formatHex(systemRandom.bytes(4))}`;
@@ -69,7 +93,7 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
         lastSigned,
         origin,
         random: systemRandom,
-        retentionDays: request.retentionDays,
+        retentionDays,
         solo,
         store: buckets.store,
       })
@@ -94,8 +118,10 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
 /** Makes the buckets that are missing, when there are credentials for it, and refuses those that cannot carry a new ledger. */
 async function prepareBuckets(home: Home, s3: S3Access, retentionDays: number): Promise<void> {
   const { address, ca } = s3;
-  if (s3.has("administrator"))
+  if (s3.has("administrator")) {
+    const { makeBuckets } = await import("../store/s3/buckets.ts");
     await makeBuckets({ address, ca, credentials: s3.credentials("administrator") }, retentionDays);
+  }
   await using buckets = await openStore(home, { s3 });
   assertProbes(await buckets.probe());
   const origin = await findOrigin(buckets.store);

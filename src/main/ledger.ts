@@ -9,7 +9,6 @@ import { Fault } from "../std/faults.ts";
 import { createFileStore, type FileStore } from "../store/fs/file-store.ts";
 import type { ObjectStore } from "../store/object-store.ts";
 import { type ProbeResult, probeStore } from "../store/probes.ts";
-import { probeBuckets } from "../store/s3/bucket-probes.ts";
 import type { S3Store } from "../store/s3/s3-store.ts";
 import { assertHome, type Home, holdHome, originOf, systemClock, systemRandom } from "./home.ts";
 import { openS3, type S3Access } from "./s3.ts";
@@ -63,8 +62,9 @@ export async function openStore(home: Home, { folder = home.root, requireLock, s
     };
   }
   await using held = new AsyncDisposableStack();
-  const store = held.use(openS3(s3, "writer"));
-  const uploads = held.use(openS3(s3, "presigner"));
+  const store = held.use(await openS3(s3, "writer"));
+  const uploads = held.use(await openS3(s3, "presigner"));
+  const { probeBuckets } = await import("../store/s3/bucket-probes.ts");
   const access = { address: s3.address, ca: s3.ca, credentials: s3.credentials("writer") };
   const owned = held.move();
   return {

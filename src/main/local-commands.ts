@@ -17,6 +17,7 @@ import { s3AccessOf } from "./s3.ts";
 import { type Address, serve } from "./serve.ts";
 
 const DEFAULT_DAYS = 3650;
+const LEVELS = ["debug", "info", "warn", "error"];
 
 /** Structured lines on standard output; what could be a secret is cut out wherever it stands. */
 export const createLogger = (level: string) =>
@@ -224,7 +225,10 @@ export const createServerSpec = (): Spec => ({
   ],
   remote: false,
   async run(c) {
-    const logger = createLogger(c.text("logLevel") ?? "info");
+    const level = c.text("logLevel") ?? "info";
+    if (!LEVELS.includes(level))
+      throw new UsageError(`--log-level must be one of ${LEVELS.join(", ")}, not ${JSON.stringify(level)}.`);
+    const logger = createLogger(level);
     const url = c.text("publicUrl");
     const home = homeOf(directory(c));
     const peerUrl = c.text("peerUrl");

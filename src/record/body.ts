@@ -207,10 +207,22 @@ export function checkBody(kind: string, body: JsonObject): void {
   if (found !== undefined) throw new Violation(found.code, `${kind}: body.${found.path} ${found.detail}`);
 }
 
+const canonicalFields = new Map<DescMessage, readonly DescField[]>();
+
+/** Fields in the order in which canonical JSON has them, so that it is written at once. */
+function fieldsOf(desc: DescMessage): readonly DescField[] {
+  let fields = canonicalFields.get(desc);
+  if (fields === undefined) {
+    fields = desc.fields.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    canonicalFields.set(desc, fields);
+  }
+  return fields;
+}
+
 /** ProtoJSON as records hold it: sets in order, and no -0, which canonical JSON cannot tell from the zero that is left out. */
 function arrange(desc: DescMessage, object: JsonObject): JsonObject {
   const out: Record<string, Json> = {};
-  for (const field of desc.fields) {
+  for (const field of fieldsOf(desc)) {
     const value = object[field.name];
     if (value === undefined || (Object.is(value, -0) && !hasPresence(field))) continue;
     out[field.name] = arrangeField(field, value);

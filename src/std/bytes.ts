@@ -79,11 +79,21 @@ export function endsInHex(text: string, from: number): boolean {
   return true;
 }
 
-export function formatBase64(bytes: Uint8Array): string {
-  let binary = "";
-  for (let i = 0; i < bytes.length; i += 8192) binary += String.fromCharCode(...bytes.subarray(i, i + 8192));
-  return btoa(binary);
+const BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const BASE64_URL = `${BASE64.slice(0, 62)}-_`;
+
+function toBase64(bytes: Uint8Array, alphabet: string, padding: string): string {
+  let out = "";
+  for (let i = 0; i < bytes.length; i += 3) {
+    const bits = ((bytes[i] ?? 0) << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
+    out += alphabet.charAt(bits >>> 18) + alphabet.charAt((bits >>> 12) & 63);
+    out += i + 1 < bytes.length ? alphabet.charAt((bits >>> 6) & 63) : padding;
+    out += i + 2 < bytes.length ? alphabet.charAt(bits & 63) : padding;
+  }
+  return out;
 }
+
+export const formatBase64 = (bytes: Uint8Array): string => toBase64(bytes, BASE64, "=");
 
 /** Parses standard padded base64; undefined unless encoding the result gives `text` again. */
 export function parseBase64(text: string): Uint8Array | undefined {
@@ -94,8 +104,7 @@ export function parseBase64(text: string): Uint8Array | undefined {
   return formatBase64(out) === text ? out : undefined;
 }
 
-export const formatBase64Url = (bytes: Uint8Array): string =>
-  formatBase64(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+export const formatBase64Url = (bytes: Uint8Array): string => toBase64(bytes, BASE64_URL, "");
 
 /** Parses unpadded base64url; undefined unless encoding the result gives `text` again. */
 export function parseBase64Url(text: string): Uint8Array | undefined {

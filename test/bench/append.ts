@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { initHome, startServer } from "../e2e/server.ts";
 import { Clients, enrol, runsFor, settle } from "./clients.ts";
 import type { Measured } from "./load.ts";
-import { rawCreates } from "./raw.ts";
+import { createFile, createObject, type RawCreate, rawCreates } from "./raw.ts";
 import { atLeast, atMost, type Bench, beside, median, type Row } from "./row.ts";
 
 const PROJECT = "bench";
@@ -16,6 +16,8 @@ const EMPTY = "/grpc.health.v1.Health/Check";
 /** Authenticates, and reads a few numbers. */
 const HEALTH = "/animus.datapilot.v1.LedgerService/GetHealth";
 const BATCH = 20;
+const RAW = "raw create-if-absent + fsync (file and folder)";
+const RAW_FILE = "raw create + fsync of the file alone";
 const rate = ({ calls, seconds }: Measured): number => calls / seconds;
 
 async function meanSize(folder: string): Promise<number> {
@@ -48,9 +50,9 @@ export const append: Bench = async ({ folder, progress, quick }) => {
     await settle(server, token);
     return clients.measure(order);
   };
-  const rawRate = async (body: Uint8Array, inFlight: number) => {
+  const raw = async (create: RawCreate, body: Uint8Array, inFlight: number) => {
     await settle(server, token);
-    return rawCreates(folder, body, inFlight, seconds);
+    return rawCreates(create, folder, body, inFlight, seconds);
   };
   const empty = (n: number) => measure({ call: { path: EMPTY, token: "" }, grpc, runs: runs64.slice(0, n), seconds });
   const known = (n: number) => measure({ call: { path: HEALTH, token }, grpc, runs: runs64.slice(0, n), seconds });
@@ -73,6 +75,8 @@ export const append: Bench = async ({ folder, progress, quick }) => {
       known: [] as number[],
       p50: [] as number[],
       raw: [] as number[],
+      rawFile: [] as number[],
+      settled: [] as number[],
       write: [] as number[],
     };
     for (let r = 0; r < rounds; r++) {
@@ -84,31 +88,40 @@ export const append: Bench = async ({ folder, progress, quick }) => {
       found.cpu.push((1_000 * ((await cpuMs()) - cpu)) / written.calls);
       found.write.push(rate(written));
       found.p50.push(median(written.timesMs));
-      found.raw.push((await rawRate(body, n)).perSecond);
+      const from = performance.now();
+      await settle(server, token);
+      found.settled.push(written.calls / (written.seconds + (performance.now() - from) / 1_000));
+      found.raw.push((await raw(createObject, body, n)).perSecond);
+      found.rawFile.push((await raw(createFile, body, n)).perSecond);
     }
     const value = median(found.write);
     rows.push({
       baselines: [
         atLeast(`empty unary calls (${EMPTY.slice(1)})`, value, median(found.empty), 0.4),
         beside(`authenticated reads (${HEALTH.slice(1)})`, median(found.known)),
-        atLeast(`raw create + fsync, ${n} in flight`, value, median(found.raw), 1),
+        atLeast(`${RAW}, ${n} in flight`, value, median(found.raw), 1),
+        beside(`${RAW_FILE}, ${n} in flight`, median(found.rawFile)),
       ],
-      note: `acknowledgement p50 ${median(found.p50).toFixed(1)} ms; ${Math.round(median(found.cpu))} µs of the server's processors a record; records of ${body.length} bytes`,
+      note: `acknowledgement p50 ${median(found.p50).toFixed(1)} ms; ${Math.round(median(found.settled))} records/s until each was an object of its own and published; ${Math.round(median(found.cpu))} µs of the server's processors a record; records of ${body.length} bytes`,
       unit: "records/s",
       value,
       what: `acknowledged records, unary, ${n} clients`,
     });
   }
   for (const n of [16, 64]) {
-    const found = { raw: [] as number[], write: [] as number[] };
+    const found = { raw: [] as number[], rawFile: [] as number[], write: [] as number[] };
     for (let r = 0; r < rounds; r++) {
       progress(`batches of ${BATCH}, ${n} clients, round ${r + 1} of ${rounds}`);
       found.write.push(BATCH * rate(await write(n, BATCH)));
-      found.raw.push((await rawRate(body, n)).perSecond);
+      found.raw.push((await raw(createObject, body, n)).perSecond);
+      found.rawFile.push((await raw(createFile, body, n)).perSecond);
     }
     const value = median(found.write);
     rows.push({
-      baselines: [atLeast(`raw create + fsync, ${n} in flight`, value, median(found.raw), 4)],
+      baselines: [
+        atLeast(`${RAW}, ${n} in flight`, value, median(found.raw), 4),
+        beside(`${RAW_FILE}, ${n} in flight`, median(found.rawFile)),
+      ],
       unit: "records/s",
       value,
       what: `acknowledged records, batches of ${BATCH}, ${n} clients`,
@@ -116,20 +129,22 @@ export const append: Bench = async ({ folder, progress, quick }) => {
   }
   {
     const ack: number[] = [];
-    const raw: number[] = [];
+    const found = { raw: [] as number[], rawFile: [] as number[] };
     progress("one client");
     await write(1);
     const size = await newestSize(join(dir, "ledger/commits"));
     for (let r = 0; r < rounds; r++) {
       progress(`one client, round ${r + 1} of ${rounds}`);
       ack.push(median((await write(1)).timesMs));
-      raw.push((await rawRate(new Uint8Array(size), 1)).p50Ms);
+      found.raw.push((await raw(createObject, new Uint8Array(size), 1)).p50Ms);
+      found.rawFile.push((await raw(createFile, new Uint8Array(size), 1)).p50Ms);
     }
     const value = median(ack);
-    const base = median(raw);
+    const base = median(found.raw);
     rows.push({
       baselines: [
-        beside(`raw create + fsync of ${size} bytes`, base),
+        beside(`${RAW}, ${size} bytes`, base),
+        beside(`${RAW_FILE}, ${size} bytes`, median(found.rawFile)),
         atMost("twice that and 2 ms", value, 2 * base + 2, "≤"),
       ],
       unit: "ms",

@@ -72,6 +72,15 @@ it("tells who was denied, and nobody else", async () => {
   expect(resources.map((r) => r.access)).toMatchObject([
     { action: "ACCESS_ACTION_DENIED", reason: "PERMISSION_DENIED" },
   ]);
+  const told = await datapilot(["query", "denials"], admin);
+  expect(told.stdout).toMatch(/denied +PERMISSION_DENIED +dataset\.write +DatasetService\/CreateDataset +1\n/);
+  // Who was given the token finds himself, and the token can be found again without its secret.
+  const asDana = { ...admin, DATAPILOT_TOKEN: secret };
+  expect((await datapilot(["whoami"], asDana)).stdout).toMatch(/^dana .*fraud\/viewer/s);
+  const tokens = await datapilot(["token", "list"], admin);
+  const [, token2 = ""] = /active.*(sha256:[0-9a-f]{64})\n$/.exec(tokens.stdout) ?? [];
+  await ok("token", "revoke", token2, "--reason", "Left");
+  expect((await datapilot(["whoami"], asDana)).code).toBe(123);
 });
 
 it("keeps its keys under a passphrase when it is told to", async () => {

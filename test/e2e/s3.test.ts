@@ -7,11 +7,13 @@ import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { RunService } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
-import { parseKey } from "../../src/store/keys.ts";
+import type { Digest } from "../../src/std/brand.ts";
+import { artifactKey, parseKey } from "../../src/store/keys.ts";
 import { parseS3Address } from "../../src/store/s3/address.ts";
 import { makeBuckets } from "../../src/store/s3/buckets.ts";
 import { createS3Store, type S3Store } from "../../src/store/s3/s3-store.ts";
 import type { S3Credentials } from "../../src/store/s3/transport.ts";
+import { collect } from "../contract/object-store.ts";
 import { type Minio, startMinio } from "../minio/minio.ts";
 import { machineClock } from "../store/machine.ts";
 import {
@@ -147,10 +149,29 @@ it("stores artifacts without a byte through the server, locked as long as the le
   }
   expect(artifacts).toContain(digest);
   expect(artifacts).toHaveLength(2);
-  const again = join(folder.path, "again.bin");
-  const got = await datapilot(["artifact", "get", `sha256:${digest}`, "--output", again], client);
-  expect(got.code, got.stderr).toBe(0);
-  expect(await readFile(again)).toEqual(await readFile(file));
+  const get = async (name: string): Promise<Buffer> => {
+    const output = join(folder.path, name);
+    const got = await datapilot(["artifact", "get", `sha256:${digest}`, "--output", output], client);
+    expect(got.code, got.stderr).toBe(0);
+    return readFile(output);
+  };
+  expect(await get("again.bin")).toEqual(await readFile(file));
+  // Somebody who may write lays other bytes over it and hides it, and takes the place of what is uploaded next.
+  const [first] = await collect(reader.list("ledger", "artifacts/"));
+  const project = first?.key.split("/")[1] as Digest;
+  await using attacker = storeOf("files", minio.root);
+  const lay = (key: string, body: string) =>
+    attacker.transport.send({ body: Buffer.from(body), method: "PUT", path: `files-ledger/${key}` });
+  expect((await lay(artifactKey(project, digest as Digest), "foreign")).status).toBe(200);
+  expect(await get("shadowed.bin")).toEqual(await readFile(file));
+  const hidden = { method: "DELETE", path: `files-ledger/${artifactKey(project, digest as Digest)}` } as const;
+  expect((await attacker.transport.send(hidden)).status).toBe(204);
+  expect(await get("hidden.bin")).toEqual(await readFile(file));
+  const next = createHash("sha256").update("next").digest("hex") as Digest;
+  expect((await lay(artifactKey(project, next), "squatter")).status).toBe(200);
+  await writeFile(join(folder.path, "next"), "next");
+  const over = await datapilot(["artifact", "put", join(folder.path, "next"), "--json"], client);
+  expect(over.code, over.stderr).toBe(0);
 });
 
 it("refuses to make a ledger where it cannot be kept, and says what to do", async () => {

@@ -1,8 +1,9 @@
 /** Packed texts come back as they were, whatever stands for an id in them. */
 import * as fc from "fast-check";
 import { expect, it } from "vitest";
-import { Absence, textHash } from "../../src/index/lmdb/absence.ts";
+import { Absence } from "../../src/index/lmdb/absence.ts";
 import { pack, unpack } from "../../src/index/lmdb/packed.ts";
+import { textHash } from "../../src/std/text-hash.ts";
 
 const hex = "0123456789abcdef".repeat(4);
 const part = fc.oneof(

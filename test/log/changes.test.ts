@@ -10,10 +10,16 @@ it("holds until a row is changed at or above the size that was read", () => {
   expect(changes.unmoved(["b"], 9)).toBe(false);
 });
 
-it("forgets in generations, and calls moved what it forgot", () => {
-  const changes = new Changes(0, 4);
-  for (let i = 0; i < 20; i++) changes.note(`k${i}`, i);
-  expect(changes.unmoved(["other"], 0)).toBe(false);
-  expect(changes.unmoved(["k19"], 19)).toBe(false);
-  expect(changes.unmoved(["other"], 19)).toBe(true);
+it("calls moved what changed before it began", () => {
+  const changes = new Changes(10);
+  expect(changes.unmoved([], 9)).toBe(false);
+  expect(changes.unmoved([], 10)).toBe(true);
+});
+
+it("says of no row that moved that it did not, however many there are", () => {
+  const changes = new Changes(0);
+  const rows = 3_000_000;
+  for (let i = 0; i < rows; i++) changes.note(`k${i}`, i);
+  for (let i = rows - 1_000; i < rows; i++) expect(changes.unmoved([`k${i}`], i)).toBe(false);
+  expect(changes.unmoved(["k7"], rows)).toBe(true);
 });

@@ -5,13 +5,6 @@
 const WORDS = 1 << 21;
 const BIT_MASK = 32 * WORDS - 1;
 
-/** 32 bits of a text, from a seed. */
-export function textHash(text: string, seed: number): number {
-  let hash = 0x811c9dc5 ^ seed;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return hash;
-}
-
 const second = (hash: number): number => {
   const mixed = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
   return mixed ^ (mixed >>> 13);

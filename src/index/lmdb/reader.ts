@@ -67,7 +67,9 @@ export class LmdbReader implements IndexReader {
     const project = entries.hex(row.project);
     return {
       commit: row.commit,
-      entryBytes: state.entryBytes(i),
+      get entryBytes() {
+        return state.entryBytes(i);
+      },
       index: i as LogIndex,
       kind: kinds.name(row.kind),
       project: idOf(project),

@@ -9,7 +9,8 @@ import { type Rows as RowsOf, VIEWS, type View, type ViewRow } from "../../fold/
 import { canonicalize } from "../../record/canonical.ts";
 import type { JsonObject } from "../../record/json.ts";
 import type { LogIndex, RecordId } from "../../std/brand.ts";
-import { Absence, textHash } from "./absence.ts";
+import { textHash } from "../../std/text-hash.ts";
+import { Absence } from "./absence.ts";
 import { Generations } from "./cache.ts";
 import { afterPrefix, historyKey, textOfViewKey, viewKey } from "./keys.ts";
 import { pack, unpack } from "./packed.ts";

@@ -1,6 +1,7 @@
 /**
- * The threads in which files are created. Owns which thread does what: a file goes to an idle one at once, and what comes while all
- * are busy is the next one's work, together. Threads start when they are needed, and hold no process that has nothing to create.
+ * The threads in which files are created. Owns which thread does what: what is asked for in one turn of the event loop goes to an
+ * idle one together, and what comes while all are busy is the next one's work. Threads start when they are needed, and hold no
+ * process that has nothing to create.
  */
 import { Worker } from "node:worker_threads";
 import type { FileOutcome, FileToCreate } from "./create-worker.ts";
@@ -12,7 +13,7 @@ const WORKER = import.meta.url.endsWith(".ts")
 /** As many syncs share what the disk does for one; each costs some 15 MB. */
 const THREADS = 3;
 /** Bounds how long one that goes first waits for those before it. */
-const TOGETHER = 16;
+const TOGETHER = 8;
 /** A thread needs little beside the bytes that it writes. */
 const HEAP_MB = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 2 };
 
@@ -23,13 +24,18 @@ interface Waiting {
 
 export class CreateThreads implements AsyncDisposable {
   readonly #threads = new Map<Worker, readonly Waiting[]>();
-  #waiting: Waiting[] = [];
+  readonly #waiting: Waiting[] = [];
+  #turn: NodeJS.Immediate | undefined;
 
   /** Takes the content: its buffer is the thread's afterwards. */
   create(file: FileToCreate): Promise<FileOutcome> {
     return new Promise((resolve) => {
       this.#waiting.push({ file, resolve });
-      this.#dispatch();
+      // A message costs more than what it asks for.
+      this.#turn ??= setImmediate(() => {
+        this.#turn = undefined;
+        this.#dispatch();
+      });
     });
   }
 
@@ -59,8 +65,8 @@ export class CreateThreads implements AsyncDisposable {
       const done = this.#threads.get(thread) ?? [];
       this.#threads.set(thread, []);
       thread.unref();
-      this.#dispatch();
       for (const [i, outcome] of outcomes.entries()) done[i]?.resolve(outcome);
+      this.#dispatch();
     });
     thread.on("error", (error) => this.#lose(thread, error));
     this.#threads.set(thread, []);

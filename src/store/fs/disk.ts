@@ -404,15 +404,15 @@ export class Disk {
 
   /** Folders down to `path` that may not be durable yet, the highest first. */
   foldersToMake(path: string): string[] {
-    const all = this.#folders.get(path) === true ? [] : foldersBelow(this.root, path);
-    return all.filter((folder) => this.#folders.get(folder) !== true);
+    const folders: string[] = [];
+    for (let at = path; at !== this.root && this.#folders.get(at) !== true; at = dirname(at)) folders.unshift(at);
+    return folders;
   }
 
-  /** It is durable, and all above it. */
-  rememberFolder(path: string): void {
-    if (this.#folders.get(path) === true) return;
-    if (this.#folders.size >= MAX_KNOWN_FOLDERS) this.#folders.clear();
-    for (const folder of foldersBelow(this.root, path)) this.#folders.set(folder, true);
+  /** These are durable. */
+  rememberFolders(folders: readonly string[]): void {
+    if (this.#folders.size + folders.length > MAX_KNOWN_FOLDERS) this.#folders.clear();
+    for (const folder of folders) this.#folders.set(folder, true);
   }
 
   forgetFolder(path: string): void {

@@ -194,10 +194,10 @@ class LocalFileStore implements FileStore {
     { retainUntil, signal }: CreateOptions,
   ): Promise<PutOutcome> {
     refuseAborted(signal, "a write");
-    const folder = dirname(path);
+    const folders = this.#disk.foldersToMake(dirname(path));
     const made = await this.#threads.create({
       content,
-      folders: this.#disk.foldersToMake(folder),
+      folders,
       locksLast: retainUntil !== undefined && this.lock === "compliance",
       mode: this.#modeOf(retainUntil),
       path,
@@ -212,7 +212,7 @@ class LocalFileStore implements FileStore {
         return { cause: this.#disk.told(made.error), outcome: "unknown" };
       case "created":
       case "exists":
-        this.#disk.rememberFolder(folder);
+        this.#disk.rememberFolders(folders);
         return made;
     }
   }

@@ -513,11 +513,13 @@ const lockHeaders = (retainUntil: number) => ({
 /** The bytes are copied, since the caller may reuse his buffer before the last of them is sent. */
 function putOf(path: string, body: Uint8Array, headers: Readonly<Record<string, string>>): S3Request {
   const frozen = body.slice();
+  const bodySha256 = sha256Hex(frozen);
   return {
     body: frozen,
+    bodySha256,
     headers: {
       "content-type": "application/octet-stream",
-      "x-amz-checksum-sha256": Buffer.from(sha256Hex(frozen), "hex").toString("base64"),
+      "x-amz-checksum-sha256": Buffer.from(bodySha256, "hex").toString("base64"),
       ...headers,
     },
     method: "PUT",

@@ -50,6 +50,8 @@ export interface S3Request {
   /** Lower-case names. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | StreamedBody;
+  /** Of the bytes of the body, in hex, when the caller knows it. */
+  readonly bodySha256?: string;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -127,6 +129,8 @@ const bytesOf = (data: string | ArrayBuffer | ArrayBufferView): string | Uint8Ar
 
 export const sha256Hex = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 
+const NOTHING = sha256Hex(new Uint8Array());
+
 const encode = (text: string): string =>
   encodeURIComponent(text).replaceAll(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
 const encodePath = (path: string): string => `/${path.split("/").map(encode).join("/")}`;
@@ -198,15 +202,15 @@ export class S3Transport implements AsyncDisposable {
   }
 
   async #dispatch(request: S3Request, signal: AbortSignal | undefined): Promise<Dispatcher.ResponseData> {
-    const { body, headers = {}, method, path, query = {} } = request;
+    const { body, bodySha256, headers = {}, method, path, query = {} } = request;
+    const isHeld = body === undefined || body instanceof Uint8Array;
     const sizeBytes = body instanceof Uint8Array ? body.length : body?.sizeBytes;
     const signed = await this.#signer.sign(
       {
         headers: {
+          "x-amz-content-sha256": body === undefined ? NOTHING : isHeld ? (bodySha256 ?? sha256Hex(body)) : body.sha256,
           ...headers,
           host: hostHeader(this.address),
-          "x-amz-content-sha256":
-            body === undefined || body instanceof Uint8Array ? sha256Hex(body ?? new Uint8Array()) : body.sha256,
           ...(sizeBytes === undefined ? {} : { "content-length": String(sizeBytes) }),
         },
         hostname: this.address.host,
@@ -220,7 +224,7 @@ export class S3Transport implements AsyncDisposable {
     const search = encodeQuery(query);
     try {
       return await this.#agent.request({
-        body: body === undefined || body instanceof Uint8Array ? (body ?? null) : Readable.from(body.pieces),
+        body: isHeld ? (body ?? null) : Readable.from(body.pieces),
         headers: signed.headers,
         method,
         origin: originOf(this.address),
