@@ -3,7 +3,7 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 SHELL := /bin/bash -euo pipefail
 INSTALLED := node_modules/.package-lock.json
 
-.PHONY: help fmt lint test check build demo bench gen conformance minio minio-binary test-platform clean
+.PHONY: help fmt lint test check build demo bench sim soak gen conformance minio minio-binary test-platform clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets.
@@ -47,6 +47,12 @@ demo: build ## The main job, end to end, on the embedded store.
 
 bench: build ## Measure, each figure beside its baseline.
 	node test/bench/main.ts $(BENCH)
+
+sim: $(INSTALLED) ## The simulation with fresh seeds; SEED=… runs one again.
+	DATAPILOT_SEED=$(SEED) vitest run test/sim/faults.test.ts
+
+soak: $(INSTALLED) ## The simulation and kills of real servers for an hour; SOAK_MINUTES=… for longer or shorter.
+	node test/sim/soak.ts $(SOAK_MINUTES)
 
 conformance: $(INSTALLED) ## The official Connect and gRPC conformance suite, on both listeners (needs Go).
 	test/conformance/run.sh

@@ -25,5 +25,5 @@ export function acceptance(
     requestId: `accept-head-${size}`,
   };
   const records = recordsOf([draft], { knows, nowMs, random });
-  return { bytes: 0, guards: new Set(), records, size, value: null };
+  return { bytes: 0, guards: [], records, size, value: null };
 }

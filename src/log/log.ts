@@ -31,7 +31,7 @@ import { assertExtends, checkNotes, Inconsistent, openPublished, readNotes, type
 import type { LastSigned, LedgerKeys, Logger } from "./ports.ts";
 import type { Published } from "./publish.ts";
 import { recover } from "./recovery.ts";
-import { createRetention, type Retention } from "./retention.ts";
+import { createRetention, type Retention, tailFrom } from "./retention.ts";
 import type { Seal } from "./seal.ts";
 import type { SignedHead, TreeHead } from "./signer.ts";
 import { createCommitSlots } from "./slots.ts";
@@ -281,6 +281,7 @@ class OpenLog implements Log {
   /** ETag of what was last found published, so that it is opened once. */
   #publishedTag: string | undefined;
   #tenure: Tenure | undefined;
+  #hasLed = false;
   #following: Following | undefined;
   /** One change of role at a time. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -435,6 +436,7 @@ class OpenLog implements Log {
         this.#stopped = error instanceof Violation ? error.code : error instanceof Fault ? error.reason : "internal";
         throw error;
       }
+      this.#hasLed = true;
       this.#stopped = undefined;
       this.#alarm = undefined;
       const { epoch } = this.#tenure;
@@ -489,6 +491,7 @@ class OpenLog implements Log {
       applied,
       clock: options.clock,
       follower: this.#follower,
+      isFirst: !this.#hasLed,
       keys,
       lastSigned,
       logger: options.logger,
@@ -567,7 +570,7 @@ class OpenLog implements Log {
     const { watermark } = this.index;
     const size = head.size as TreeSize;
     if (watermark.materialised < size) this.index.setMaterialised(size);
-    if (watermark.published < size) this.index.setPublished(size);
+    if (watermark.published < size) this.index.setPublished(size, tailFrom(options.clock));
   }
 
   #onApplied(commit: ValidCommit): void {

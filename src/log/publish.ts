@@ -28,7 +28,7 @@ import { type Placing, persist, placeHead, placeLocked } from "../store/place.ts
 import type { Applied } from "./applied.ts";
 import type { CommitAudit } from "./audit.ts";
 import type { Materialiser } from "./materialise.ts";
-import type { Retention } from "./retention.ts";
+import { type Retention, tailFrom } from "./retention.ts";
 import type { SignedHead, Signer } from "./signer.ts";
 import { entryBundle, hashTile } from "./tile-bytes.ts";
 
@@ -95,10 +95,13 @@ export class Publisher {
     return done;
   }
 
-  /** Removes partial tiles that a crash left beside their full tile. */
+  /** Removes partial tiles that a crash left beside their full tile; ends with the publisher. */
   async sweep(): Promise<void> {
     const size = this.#published?.size ?? 0;
-    await this.#collect("tile/", (tile) => tile.n < fullTiles(tile.level === "entries" ? 0 : tile.level, size));
+    const isFull = ({ level, n }: TileAddress): boolean => n < fullTiles(level === "entries" ? 0 : level, size);
+    await this.#collect("tile/", isFull).catch((error: unknown) => {
+      if (!this.#stop.signal.aborted) throw error;
+    });
   }
 
   async close(): Promise<void> {
@@ -136,7 +139,7 @@ export class Publisher {
     const note = signer.complete(signed);
     await this.#putCheckpoint(signed, note);
     this.#published = { note, size: signed.size };
-    applied.index.setPublished(signed.size as TreeSize);
+    applied.index.setPublished(signed.size as TreeSize, tailFrom(this.#options.clock));
     onPublished(this.#published);
     for (const tile of tiles) {
       // Only the first tile that became full can have had partials.

@@ -78,7 +78,7 @@ interface Exclusive {
 export class Sequencer {
   readonly #options: SequencerOptions;
   readonly #queue: FairQueue<Job>;
-  readonly #durations = new Durations();
+  readonly #durations: Durations;
   readonly #stop = new AbortController();
   #exclusives: Exclusive[] = [];
   #pending: Pending[] = [];
@@ -97,6 +97,7 @@ export class Sequencer {
   constructor(options: SequencerOptions) {
     this.#options = options;
     this.#signed = options.signed;
+    this.#durations = new Durations(options.clock);
     this.#queue = new FairQueue(options.limits ?? QUEUE_LIMITS);
     this.#loop = this.#run();
   }
@@ -135,7 +136,10 @@ export class Sequencer {
     const nowMs = clock.now();
     this.#shed(submission, nowMs);
     const admission = admit(submission, applied.reader, { knows: applied.knows, nowMs, random });
-    if (admission.records.length === 0) return { committed: null, value: admission.value as T };
+    if (admission.records.length === 0) {
+      await this.#signedUpTo(admission.size);
+      return { committed: null, value: admission.value as T };
+    }
     const outcome = await new Promise<Outcome<unknown>>((resolve, reject) => {
       this.#enqueue(submission, admission, resolve, reject);
     });
@@ -432,6 +436,14 @@ export class Sequencer {
   /** Resolves when nothing is being signed: a signing that ends may have begun the next. */
   async #signedUp(): Promise<void> {
     while (this.#signing !== undefined) await this.#signing;
+  }
+
+  /** Who is told of an entry is given its proof: an answer that rests on what is applied waits for its signature. */
+  async #signedUpTo(size: TreeSize): Promise<void> {
+    while (this.#signed.size < size) {
+      if (this.#signing === undefined) throw lost(this.#stopped ?? "signer.failed");
+      await this.#signing;
+    }
   }
 
   async #signAll(): Promise<void> {

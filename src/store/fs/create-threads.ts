@@ -25,15 +25,17 @@ interface Waiting {
 export class CreateThreads implements AsyncDisposable {
   readonly #threads = new Map<Worker, readonly Waiting[]>();
   readonly #waiting: Waiting[] = [];
-  #turn: NodeJS.Immediate | undefined;
+  #isDue = false;
 
   /** Takes the content: its buffer is the thread's afterwards. */
   create(file: FileToCreate): Promise<FileOutcome> {
     return new Promise((resolve) => {
       this.#waiting.push({ file, resolve });
       // A message costs more than what it asks for.
-      this.#turn ??= setImmediate(() => {
-        this.#turn = undefined;
+      if (this.#isDue) return;
+      this.#isDue = true;
+      setImmediate(() => {
+        this.#isDue = false;
         this.#dispatch();
       });
     });
