@@ -272,7 +272,7 @@ export function addLog(program: Command, io: Io): void {
         GetHealthResponseSchema,
         await c.connect().ledger.getHealth({}),
         (m) =>
-          `${m.origin}\ngenesis ${m.genesis}\nsize ${m.treeSize}, published ${m.publishedSize}, materialised ${m.materialisedSize}\nstate ${m.stateDigest}\nlock ${m.lock}\n`,
+          `${m.origin}\ngenesis ${m.genesis}\nsize ${m.treeSize}, published ${m.publishedSize}, materialised ${m.materialisedSize}\nstate ${m.stateDigest}\nlock ${m.lock}\n${m.role}${m.role === "follower" ? `, ${m.lagMs} ms behind at most` : ""}\n${m.stopped === "" ? "" : `stopped: ${m.stopped}\n`}${m.alarm === "" ? "" : `alarm: ${m.alarm}\n`}`,
       ),
     summary: "how the ledger fares",
     words: "health",

@@ -22,12 +22,12 @@ import type { Draft } from "../log/submission.ts";
 import { assertDefined } from "../std/assert.ts";
 import type { RecordId } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
+import { findBlob } from "../store/find-blob.ts";
 import { type Admission, draft, type Plan } from "./admission.ts";
 import { artifactOf } from "./artifacts.ts";
 import { bodyOf } from "./body.ts";
 import type { Deps } from "./context.ts";
 import { blobKey, checkArtifact } from "./create-artifact.ts";
-import { findBlob } from "./find-blob.ts";
 import { checkCount, MAX_BATCH } from "./limits.ts";
 import { perform, specOf, type Written } from "./write.ts";
 

@@ -22,16 +22,16 @@ import type { Clock, Random } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
 import { HEAD_CHECKPOINT } from "../store/keys.ts";
 import type { ObjectStore } from "../store/object-store.ts";
+import { persist } from "../store/place.ts";
 import type { Applied } from "./applied.ts";
 import { Follower } from "./follower.ts";
 import { nativeVerifier } from "./native-verifier.ts";
 import type { Junk, SlotReading } from "./next-slot.ts";
 import { assertExtends, checkNotes, Inconsistent, openPublished, readNotes, type SignedBefore } from "./notes.ts";
-import { persist } from "./place.ts";
 import type { LastSigned, LedgerKeys, Logger } from "./ports.ts";
 import type { Published } from "./publish.ts";
 import { recover } from "./recovery.ts";
-import { createRetention, type Retention } from "./retention.ts";
+import { createRetention, type Retention, tailFrom } from "./retention.ts";
 import type { Seal } from "./seal.ts";
 import type { SignedHead, TreeHead } from "./signer.ts";
 import { createCommitSlots } from "./slots.ts";
@@ -281,6 +281,7 @@ class OpenLog implements Log {
   /** ETag of what was last found published, so that it is opened once. */
   #publishedTag: string | undefined;
   #tenure: Tenure | undefined;
+  #hasLed = false;
   #following: Following | undefined;
   /** One change of role at a time. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -437,6 +438,7 @@ class OpenLog implements Log {
         this.#stopped = signal.aborted ? "closed" : code;
         throw error;
       }
+      this.#hasLed = true;
       this.#stopped = undefined;
       this.#alarm = undefined;
       const { epoch } = this.#tenure;
@@ -491,6 +493,7 @@ class OpenLog implements Log {
       applied,
       clock: options.clock,
       follower: this.#follower,
+      isFirst: !this.#hasLed,
       keys,
       lastSigned,
       logger: options.logger,
@@ -569,7 +572,7 @@ class OpenLog implements Log {
     const { watermark } = this.index;
     const size = head.size as TreeSize;
     if (watermark.materialised < size) this.index.setMaterialised(size);
-    if (watermark.published < size) this.index.setPublished(size);
+    if (watermark.published < size) this.index.setPublished(size, tailFrom(options.clock));
   }
 
   #onApplied(commit: ValidCommit): void {

@@ -24,11 +24,11 @@ import { equalBytes } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
 import { HEAD_CHECKPOINT, partialTileKey, tileKey } from "../store/keys.ts";
 import type { StoredObject } from "../store/object-store.ts";
+import { type Placing, persist, placeHead, placeLocked } from "../store/place.ts";
 import type { Applied } from "./applied.ts";
 import type { CommitAudit } from "./audit.ts";
 import type { Materialiser } from "./materialise.ts";
-import { type Placing, persist, placeHead, placeLocked } from "./place.ts";
-import type { Retention } from "./retention.ts";
+import { type Retention, tailFrom } from "./retention.ts";
 import type { SignedHead, Signer } from "./signer.ts";
 import { entryBundle, hashTile } from "./tile-bytes.ts";
 
@@ -136,7 +136,7 @@ export class Publisher {
     const note = signer.complete(signed);
     await this.#putCheckpoint(signed, note);
     this.#published = { note, size: signed.size };
-    applied.index.setPublished(signed.size as TreeSize);
+    applied.index.setPublished(signed.size as TreeSize, tailFrom(this.#options.clock));
     onPublished(this.#published);
     for (const tile of tiles) {
       // Only the first tile that became full can have had partials.

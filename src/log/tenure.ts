@@ -16,6 +16,7 @@ import { Fault } from "../std/faults.ts";
 import type { Clock, Random } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
 import type { ObjectStore } from "../store/object-store.ts";
+import { persist } from "../store/place.ts";
 import { acceptance } from "./acceptance.ts";
 import type { Applied } from "./applied.ts";
 import { CommitAudit } from "./audit.ts";
@@ -25,12 +26,11 @@ import type { Follower } from "./follower.ts";
 import { Materialiser } from "./materialise.ts";
 import { readKnown, type SlotReading, squatted } from "./next-slot.ts";
 import { checkNotes, type NoteReading, readNotes, type SignedBefore } from "./notes.ts";
-import { persist } from "./place.ts";
 import type { LastSigned, LedgerKeys, Logger } from "./ports.ts";
 import { type Published, Publisher } from "./publish.ts";
 import type { QueueLimits } from "./queue.ts";
 import { giveBack } from "./recovery.ts";
-import type { Retention } from "./retention.ts";
+import { type Retention, tailFrom } from "./retention.ts";
 import { type Seal, Sealer } from "./seal.ts";
 import { Sequencer, type Writer } from "./sequencer.ts";
 import { createSigner, type SignedHead, type Signer, type TreeHead } from "./signer.ts";
@@ -42,6 +42,7 @@ export interface Pace {
   readonly backlogRecords?: number;
   readonly publishIntervalMs?: number;
   readonly sealIntervalMs?: number;
+  readonly probeIntervalMs?: number;
   /** How long the end of a term waits for a store that does not answer. */
   readonly graceMs?: number;
 }
@@ -59,8 +60,13 @@ export interface TenureOptions {
   readonly logger: Logger;
   readonly pace: Pace;
   readonly acceptHead?: NoteReading["acceptHead"];
-  /** Throws when the store does not keep its promises; run before anything is written. */
-  readonly probe?: () => Promise<void>;
+  /**
+   * Throws when the store does not keep its promises, with `code` STORE_UNSAFE in the Fault's metadata when it was seen to break
+   * one; run before anything is written, and now and then while writing.
+   */
+  readonly probe?: (extent: ProbeExtent) => Promise<void>;
+  /** Whether this process has not led before. */
+  readonly isFirst: boolean;
   /** Slots of junk that an operator lets the next commit void; all that lie there, or none. */
   readonly voids?: readonly number[];
   readonly onApplied: (commit: ValidCommit) => void;
@@ -72,6 +78,11 @@ export interface TenureOptions {
   readonly onStopped: (code: string) => void;
 }
 
+/** `start` for the first term of a process; `again` for what is asked later. */
+export type ProbeExtent = "start" | "again";
+export const STORE_UNSAFE = "store.unsafe";
+
+const PROBE_MS = 600_000;
 const GRACE_MS = 10_000;
 const FENCE_ATTEMPTS = 16;
 const LOOK_AGAIN_MS = 5;
@@ -84,7 +95,7 @@ export async function takeOver(
   before?: SignedBefore,
 ): Promise<Tenure> {
   const { applied, clock, follower, keys, lastSigned, logger, probe, random, reading } = options;
-  await probe?.();
+  await probe?.(options.isFirst ? "start" : "again");
   const notes = before === undefined ? await readNotes(options, signal) : undefined;
   await follower.catchUp(signal, true);
   await assertLastIsThere(options, signal);
@@ -120,7 +131,7 @@ export async function takeOver(
     const { index } = applied;
     const size = published.size as TreeSize;
     if (index.watermark.materialised < size) index.setMaterialised(size);
-    if (index.watermark.published < size) index.setPublished(size);
+    if (index.watermark.published < size) index.setPublished(size, tailFrom(clock));
   }
   tenure = new Tenure(options, { committer, published, signed, signer, writer });
   return tenure;
@@ -218,6 +229,8 @@ export class Tenure implements AsyncDisposable {
   readonly #materialiser: Materialiser;
   readonly #publisher: Publisher;
   readonly #sealer: Sealer;
+  readonly #stop = new AbortController();
+  readonly #probing: Promise<void>;
   #failed = false;
   #confirming: Promise<void> | undefined;
   #confirmed: Promise<unknown> = Promise.resolve();
@@ -295,6 +308,26 @@ export class Tenure implements AsyncDisposable {
     onSigned(signed);
     this.#publisher.offer(signed);
     this.#publisher.sweep().catch(onFailed);
+    this.#probing = this.#probe();
+  }
+
+  /** A store may lose its promises while it runs, as a cluster does that gets a second pool: then nothing is written any more. */
+  async #probe(): Promise<void> {
+    const { clock, logger, onAlarm, pace, probe } = this.#options;
+    const { signal } = this.#stop;
+    if (probe === undefined) return;
+    while (this.stopped === undefined) {
+      await clock.sleep(pace.probeIntervalMs ?? PROBE_MS, signal).catch(() => undefined);
+      if (signal.aborted) return;
+      try {
+        await probe("again");
+      } catch (error) {
+        if (error instanceof Fault && error.metadata["code"] === STORE_UNSAFE) {
+          onAlarm(new Violation(STORE_UNSAFE, error.message));
+          this.resign(STORE_UNSAFE);
+        } else logger.warn({ err: error }, "the store could not be probed");
+      }
+    }
   }
 
   /** Code of why changes are not taken any more. */
@@ -369,6 +402,7 @@ export class Tenure implements AsyncDisposable {
   async #close(): Promise<void> {
     const { clock, logger, pace } = this.#options;
     const graceMs = pace.graceMs ?? GRACE_MS;
+    this.#stop.abort(new Error("the term ends"));
     const late = new AbortController();
     const sealing = this.stopped === undefined && !this.#failed ? this.#sealer.seal(late.signal) : Promise.resolve();
     const timer = new AbortController();
@@ -383,5 +417,6 @@ export class Tenure implements AsyncDisposable {
     await this.#materialiser.close();
     await this.#publisher.close();
     await this.#sealer.close();
+    await this.#probing;
   }
 }

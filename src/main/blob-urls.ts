@@ -3,8 +3,8 @@
  * byte passes through the server.
  */
 import type { BlobUrls } from "../command/context.ts";
-import { findBlob } from "../command/find-blob.ts";
 import { Fault } from "../std/faults.ts";
+import { findBlob } from "../store/find-blob.ts";
 import type { UploadSigner } from "../store/fs/upload.ts";
 import type { S3Store } from "../store/s3/s3-store.ts";
 import { systemClock } from "./home.ts";
@@ -54,7 +54,8 @@ export function createS3BlobUrls(store: S3Store, uploads: S3Store): BlobUrls {
     async put({ key, sha256, sizeBytes }) {
       const expiresMs = systemClock.now() + URL_LIFE_MS;
       // Somebody who may write laid other bytes there: these go over them. What is right already is not written again.
-      const ifAbsent = (await store.head("ledger", key)) === null || (await findBlob(store, key, sha256)) !== undefined;
+      const ifAbsent =
+        (await store.head("ledger", key)) === null || (await findBlob(store, key, sha256))?.isVerified === true;
       const put = { ifAbsent, key, retainUntil: uploadLock(), seconds, sha256, sizeBytes };
       return { expiresMs, ...(await uploads.presignPut(put)) };
     },

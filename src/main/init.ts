@@ -11,7 +11,6 @@ import { parseName } from "../record/names.ts";
 import type { RecordId } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
-import { makeBuckets } from "../store/s3/buckets.ts";
 import { createHome, findOrigin, type Home, homeOf, rememberStore, systemClock, systemRandom } from "./home.ts";
 import { assertProbes, openLedger, openStore } from "./ledger.ts";
 import type { S3Access } from "./s3.ts";
@@ -119,8 +118,10 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
 /** Makes the buckets that are missing, when there are credentials for it, and refuses those that cannot carry a new ledger. */
 async function prepareBuckets(home: Home, s3: S3Access, retentionDays: number): Promise<void> {
   const { address, ca } = s3;
-  if (s3.has("administrator"))
+  if (s3.has("administrator")) {
+    const { makeBuckets } = await import("../store/s3/buckets.ts");
     await makeBuckets({ address, ca, credentials: s3.credentials("administrator") }, retentionDays);
+  }
   await using buckets = await openStore(home, { s3 });
   assertProbes(await buckets.probe());
   const origin = await findOrigin(buckets.store);

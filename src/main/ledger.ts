@@ -5,11 +5,11 @@ import { openLastSigned } from "../log/keys/last-signed-file.ts";
 import { type Log, openLog } from "../log/log.ts";
 import { nativeVerifier } from "../log/native-verifier.ts";
 import type { LedgerKeys, Logger } from "../log/ports.ts";
+import { type ProbeExtent, STORE_UNSAFE } from "../log/tenure.ts";
 import { Fault } from "../std/faults.ts";
 import { createFileStore, type FileStore } from "../store/fs/file-store.ts";
 import type { ObjectStore } from "../store/object-store.ts";
-import { type ProbeResult, probeStore } from "../store/probes.ts";
-import { probeBuckets } from "../store/s3/bucket-probes.ts";
+import { type ProbeResult, probeStore, RUNNING_PROBES, START_PROBES } from "../store/probes.ts";
 import type { S3Store } from "../store/s3/s3-store.ts";
 import { assertHome, type Home, holdHome, originOf, systemClock, systemRandom } from "./home.ts";
 import { openS3, type S3Access } from "./s3.ts";
@@ -23,8 +23,8 @@ export interface LedgerStore extends AsyncDisposable {
   readonly s3: { readonly store: S3Store; readonly uploads: S3Store } | undefined;
   /** For people. */
   readonly where: string;
-  /** Whether it keeps its promises. */
-  probe(): Promise<ProbeResult[]>;
+  /** Whether it keeps its promises; often enough to find what fails by chance, or `again`, with less. */
+  probe(extent?: ProbeExtent): Promise<ProbeResult[]>;
 }
 
 export interface OpenLedger extends AsyncDisposable {
@@ -36,16 +36,19 @@ export interface OpenLedger extends AsyncDisposable {
   readonly keys: LedgerKeys | undefined;
 }
 
-/** Where the buckets are; in the home when nothing is said. */
+/** Where the buckets are, in the home when nothing is said, and what is asked of them. */
 export interface StorePlace {
   readonly s3?: S3Access;
   /** Folder that the homes of several servers share. */
   readonly folder?: string;
   /** Whether a file system that only notes locks is refused. */
   readonly requireLock?: boolean;
+  /** Nothing is ever written: no keys are needed, and on S3 a reader's credentials do. */
+  readonly readOnly?: boolean;
 }
 
-export async function openStore(home: Home, { folder = home.root, requireLock, s3 }: StorePlace): Promise<LedgerStore> {
+export async function openStore(home: Home, place: StorePlace): Promise<LedgerStore> {
+  const { folder = home.root, readOnly = false, requireLock, s3 } = place;
   if (s3 === undefined) {
     const files = await createFileStore({
       allowAdvisoryLock: requireLock !== true,
@@ -56,25 +59,27 @@ export async function openStore(home: Home, { folder = home.root, requireLock, s
     return {
       [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
       files,
-      probe: () => probeStore(files, { random: systemRandom }),
+      probe: (extent) => probeStore(files, { ...countsOf(extent), random: systemRandom }),
       s3: undefined,
       store: files,
       where: folder,
     };
   }
   await using held = new AsyncDisposableStack();
-  const store = held.use(openS3(s3, "writer"));
-  const uploads = held.use(openS3(s3, "presigner"));
-  const access = { address: s3.address, ca: s3.ca, credentials: s3.credentials("writer") };
+  const duty = readOnly ? "reader" : "writer";
+  const store = held.use(await openS3(s3, duty));
+  const uploads = held.use(await openS3(s3, readOnly ? "reader" : "presigner"));
+  const { probeBuckets } = await import("../store/s3/bucket-probes.ts");
+  const access = { address: s3.address, ca: s3.ca, credentials: s3.credentials(duty) };
   const owned = held.move();
   return {
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
     files: undefined,
-    async probe() {
+    async probe(extent) {
       const configured = await probeBuckets({ access, clock: systemClock, store });
       // Without a right configuration there may be nothing to race for.
       if (configured.some((r) => !r.ok)) return configured;
-      return [...configured, ...(await probeStore(store, { random: systemRandom }))];
+      return [...configured, ...(await probeStore(store, { ...countsOf(extent), random: systemRandom }))];
     },
     s3: { store, uploads },
     store,
@@ -82,11 +87,15 @@ export async function openStore(home: Home, { folder = home.root, requireLock, s
   };
 }
 
+const countsOf = (extent: ProbeExtent = "start") => (extent === "start" ? START_PROBES : RUNNING_PROBES);
+
 /** Start-up refuses a store that does not keep its promises, and says which. */
 export function assertProbes(results: readonly ProbeResult[]): void {
   const failed = results.filter((r) => !r.ok);
   if (failed.length > 0)
-    throw new Fault("STORE_UNAVAILABLE", failed.map((r) => `${r.name}: ${r.detail}. ${r.remedy}`).join("\n"));
+    throw new Fault("STORE_UNAVAILABLE", failed.map((r) => `${r.name}: ${r.detail}. ${r.remedy}`).join("\n"), {
+      metadata: failed.some((r) => r.isBroken === true) ? { code: STORE_UNSAFE } : {},
+    });
 }
 
 export interface OpenOptions extends StorePlace {
@@ -99,8 +108,6 @@ export interface OpenOptions extends StorePlace {
   readonly acceptHead?: { readonly size: number; readonly root: Uint8Array };
   /** Follows at first: nothing is written to the store before `log.lead`. */
   readonly follow?: boolean;
-  /** Follows for ever, and needs no keys. */
-  readonly readOnly?: boolean;
   /** Slots of junk that the first commit voids. */
   readonly voids?: readonly number[];
 }
@@ -126,7 +133,9 @@ export async function openLedger(home: Home, options: OpenOptions): Promise<Open
       clock: systemClock,
       index,
       logger: options.logger,
-      ...(options.isProbed === true ? {} : { probe: async () => assertProbes(await buckets.probe()) }),
+      probe: async (extent) => {
+        if (extent === "again" || options.isProbed !== true) assertProbes(await buckets.probe(extent));
+      },
       random: systemRandom,
       store,
       verifier: nativeVerifier,

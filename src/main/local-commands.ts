@@ -54,7 +54,7 @@ const REQUIRE_LOCK: readonly [string, string] = [
   "--require-lock",
   "refuse a file system that notes locks and does not enforce them",
 ];
-const PASSPHRASE_FILE: readonly [string, string] = [
+export const PASSPHRASE_FILE: readonly [string, string] = [
   "--key-passphrase-file <file>",
   "passphrase of wrapped keys (or DATAPILOT_KEY_PASSPHRASE, DATAPILOT_KEY_PASSPHRASE_FILE)",
 ];
@@ -86,19 +86,19 @@ function wrappingOf(c: Context): { passphrase?: string } {
   return { passphrase };
 }
 
-const STORE: readonly [string, string] = [
+export const STORE: readonly [string, string] = [
   "--store <address>",
   "the buckets: s3://HOST:PORT/NAME, or a folder that servers share (default: where init put them)",
 ];
 
 /** How whoever starts the program opens the ledger. */
-async function openingOf(c: Context, home: Home): Promise<Omit<OpenOptions, "logger">> {
+export async function openingOf(c: Context, home: Home): Promise<Omit<OpenOptions, "logger">> {
   const address = c.text("store") ?? (await rememberedStore(home));
   return {
+    ...placeOf(c, address),
     ...passphraseOf(c),
     ...acceptedHeadOf(c),
     requireLock: c.options["requireLock"] === true,
-    ...placeOf(c, address),
   };
 }
 

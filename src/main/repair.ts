@@ -2,13 +2,13 @@
  * `datapilot repair void`: lets the log go on behind slots that somebody filled with bytes that no commit key signed. A person
  * decides, because nothing tells a mistake from an attack; the next commit then names exactly those bytes, for ever.
  */
-import { type Context, type Spec, UsageError } from "../cli/command.ts";
+import { type Spec, UsageError } from "../cli/command.ts";
 import { EXIT, Exit } from "../cli/io.ts";
 import { sha256Hex } from "../merkle/hash.ts";
 import { commitKey } from "../store/keys.ts";
-import { homeOf } from "./home.ts";
-import { openLedger } from "./ledger.ts";
-import { createLogger, directory } from "./local-commands.ts";
+import { type Home, homeOf } from "./home.ts";
+import { type OpenOptions, openLedger } from "./ledger.ts";
+import { createLogger, directory, openingOf, PASSPHRASE_FILE, STORE } from "./local-commands.ts";
 
 const SHOWN_BYTES = 60;
 
@@ -29,8 +29,8 @@ function slotsOf(args: readonly string[]): readonly number[] {
 }
 
 /** Reads the ledger to its end and gives what lies behind the last commit. */
-async function junkOf(c: Context): Promise<readonly JunkRow[]> {
-  await using ledger = await openLedger(homeOf(directory(c)), { follow: true, logger: createLogger("error") });
+async function junkOf(home: Home, opening: Omit<OpenOptions, "logger">): Promise<readonly JunkRow[]> {
+  await using ledger = await openLedger(home, { ...opening, follow: true, logger: createLogger("error") });
   return ledger.log.junk().map(({ bytes, n }) => ({
     begins: JSON.stringify(Buffer.from(bytes.subarray(0, SHOWN_BYTES)).toString("latin1")),
     key: commitKey(n),
@@ -59,16 +59,20 @@ export const createVoidSpec = (): Spec => ({
   example: "datapilot repair void 1234 --dir /srv/ledger --dry-run",
   options: [
     ["--dir <folder>", "the ledger's home; the server must not run there"],
+    STORE,
+    PASSPHRASE_FILE,
     ["--dry-run", "show what would be voided, and write nothing"],
   ],
   remote: false,
   async run(c) {
     const slots = slotsOf(c.args);
     const dryRun = c.options["dryRun"] === true;
-    const junk = await junkOf(c);
+    const home = homeOf(directory(c));
+    const opening = await openingOf(c, home);
+    const junk = await junkOf(home, opening);
     assertExactly(slots, junk);
     if (!dryRun) {
-      await using ledger = await openLedger(homeOf(directory(c)), { logger: createLogger("error"), voids: slots });
+      await using ledger = await openLedger(home, { ...opening, logger: createLogger("error"), voids: slots });
       if (!ledger.log.health().writing)
         throw new Exit(EXIT.answerIsNo, "commit.voids", "The ledger did not go on; see: datapilot doctor");
     }

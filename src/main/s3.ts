@@ -5,14 +5,14 @@
 import { readFileSync, statSync } from "node:fs";
 import { Fault } from "../std/faults.ts";
 import { parseS3Address, type S3Address } from "../store/s3/address.ts";
-import { createS3Store, type S3Store } from "../store/s3/s3-store.ts";
+import type { S3Store } from "../store/s3/s3-store.ts";
 import type { S3Credentials } from "../store/s3/transport.ts";
 import { systemClock } from "./home.ts";
 
 /** `deploy/iam` has a policy for each. */
 export type S3Duty = "administrator" | "presigner" | "reader" | "writer";
 
-type Environment = Readonly<Record<string, string | undefined>>;
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface S3Access {
   readonly address: S3Address;
@@ -55,13 +55,12 @@ export function s3AccessOf(text: string, env: Environment): S3Access {
   };
 }
 
-export const openS3 = (access: S3Access, duty: S3Duty): S3Store =>
-  createS3Store({
-    address: access.address,
-    ca: access.ca,
-    clock: systemClock,
-    credentials: access.credentials(duty),
-  });
+/** Loads what speaks to S3 only now: most processes never do. */
+export async function openS3(access: S3Access, duty: S3Duty): Promise<S3Store> {
+  const credentials = access.credentials(duty);
+  const { createS3Store } = await import("../store/s3/s3-store.ts");
+  return createS3Store({ address: access.address, ca: access.ca, clock: systemClock, credentials });
+}
 
 function fromEnvironment(env: Environment, prefix: string): S3Credentials | undefined {
   const accessKey = env[`${prefix}ACCESS_KEY`];

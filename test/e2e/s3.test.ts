@@ -3,15 +3,18 @@
  * copy of its buckets. Every process has the credentials of its duty and no others.
  */
 import { createHash } from "node:crypto";
-import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { RunService } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
-import { parseKey } from "../../src/store/keys.ts";
+import type { Digest } from "../../src/std/brand.ts";
+import { artifactKey, parseKey } from "../../src/store/keys.ts";
 import { parseS3Address } from "../../src/store/s3/address.ts";
 import { makeBuckets } from "../../src/store/s3/buckets.ts";
 import { createS3Store, type S3Store } from "../../src/store/s3/s3-store.ts";
 import type { S3Credentials } from "../../src/store/s3/transport.ts";
+import { collect } from "../contract/object-store.ts";
 import { type Minio, startMinio } from "../minio/minio.ts";
 import { machineClock } from "../store/machine.ts";
 import {
@@ -118,6 +121,57 @@ it("records runs, survives a kill of the server and of the store, and verifies",
     expect(doctor.stdout).toMatch(new RegExp(`^ok {4}${name}: `, "m"));
 });
 
+it("is read with a reader's credentials, and written on by a replica when its leader is killed", async () => {
+  await using folder = await temporaryFolder();
+  const [first, second, third] = ["first", "second", "third"].map((name) => join(folder.path, name)) as [
+    string,
+    string,
+    string,
+  ];
+  const env = await server("replicas");
+  const { token } = await initHome(first, ["--store", minio.address("replicas"), "--retention-days", "30"], {
+    ...env,
+    ...administrator(),
+  });
+  await cp(join(first, "keys"), join(second, "keys"), { recursive: true });
+  await mkdir(third);
+  const store = ["--store", minio.address("replicas")];
+  await using leader = await startServer(first, { env });
+  await using replica = await startServer(second, { args: [...store, "--replica"], env });
+  await using mirror = await startServer(third, {
+    args: [...store, "--read-only"],
+    env: variables("DATAPILOT_S3_READER_", await minio.as("reader", "replicas")),
+  });
+  const worker = await enrol(leader, token, "vision");
+  const before = await startRun(grpcTransport(replica, worker.token), "vision", "before");
+  await leader.kill();
+  // The replica may take over only after some seconds of silence; until then it refuses, and the same request may be repeated.
+  const after = await (async () => {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await startRun(grpcTransport(replica, worker.token), "vision", "after");
+      } catch (error) {
+        if (tries >= 60) throw error;
+        await sleep(1_000);
+      }
+    }
+  })();
+  for (const { run } of [before, after])
+    for (const server of [replica, mirror])
+      await expect
+        .poll(
+          async () => {
+            const found = clientOf(RunService, grpcTransport(server, worker.token)).getRun({
+              name: run,
+              project: "vision",
+            });
+            return (await found.catch(() => undefined))?.run?.record;
+          },
+          { interval: 200, timeout: 60_000 },
+        )
+        .toBe(run);
+});
+
 it("stores artifacts without a byte through the server, locked as long as the ledger", async () => {
   await using folder = await temporaryFolder();
   const dir = join(folder.path, "home");
@@ -147,10 +201,29 @@ it("stores artifacts without a byte through the server, locked as long as the le
   }
   expect(artifacts).toContain(digest);
   expect(artifacts).toHaveLength(2);
-  const again = join(folder.path, "again.bin");
-  const got = await datapilot(["artifact", "get", `sha256:${digest}`, "--output", again], client);
-  expect(got.code, got.stderr).toBe(0);
-  expect(await readFile(again)).toEqual(await readFile(file));
+  const get = async (name: string): Promise<Buffer> => {
+    const output = join(folder.path, name);
+    const got = await datapilot(["artifact", "get", `sha256:${digest}`, "--output", output], client);
+    expect(got.code, got.stderr).toBe(0);
+    return readFile(output);
+  };
+  expect(await get("again.bin")).toEqual(await readFile(file));
+  // Somebody who may write lays other bytes over it and hides it, and takes the place of what is uploaded next.
+  const [first] = await collect(reader.list("ledger", "artifacts/"));
+  const project = first?.key.split("/")[1] as Digest;
+  await using attacker = storeOf("files", minio.root);
+  const lay = (key: string, body: string) =>
+    attacker.transport.send({ body: Buffer.from(body), method: "PUT", path: `files-ledger/${key}` });
+  expect((await lay(artifactKey(project, digest as Digest), "foreign")).status).toBe(200);
+  expect(await get("shadowed.bin")).toEqual(await readFile(file));
+  const hidden = { method: "DELETE", path: `files-ledger/${artifactKey(project, digest as Digest)}` } as const;
+  expect((await attacker.transport.send(hidden)).status).toBe(204);
+  expect(await get("hidden.bin")).toEqual(await readFile(file));
+  const next = createHash("sha256").update("next").digest("hex") as Digest;
+  expect((await lay(artifactKey(project, next), "squatter")).status).toBe(200);
+  await writeFile(join(folder.path, "next"), "next");
+  const over = await datapilot(["artifact", "put", join(folder.path, "next"), "--json"], client);
+  expect(over.code, over.stderr).toBe(0);
 });
 
 it("refuses to make a ledger where it cannot be kept, and says what to do", async () => {

@@ -30,6 +30,7 @@ export function createMemoryIndex(): MemoryIndex {
   let ids = new Map<RecordId, LogIndex>();
   let tree = new HashStore();
   let tail = new Map<number, Uint8Array>();
+  const times = new Map<number, { readonly time: string; readonly until: number }>();
   let state = INITIAL_STATE;
   const empty: Watermark = {
     commitHash: sha256Hex(new Uint8Array()),
@@ -125,6 +126,7 @@ export function createMemoryIndex(): MemoryIndex {
           state = nextState(state, item.index, ops);
         }
         if (commit.bytes !== undefined) tail.set(commit.n, commit.bytes);
+        times.set(commit.n, { time: commit.header.time, until: items.length });
         watermark = {
           ...watermark,
           commitHash: commit.hash,
@@ -165,7 +167,9 @@ export function createMemoryIndex(): MemoryIndex {
     setMaterialised(size) {
       watermark = { ...watermark, materialised: size };
     },
-    setPublished(size) {
+    setPublished(size, keepFrom) {
+      for (const [n, { time, until }] of times)
+        if (until <= size && (keepFrom === undefined || time < keepFrom)) tail.delete(n);
       watermark = { ...watermark, published: size };
     },
     get watermark() {

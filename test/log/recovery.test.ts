@@ -57,6 +57,29 @@ it("gives forgotten commits back from the index's tail", async () => {
   expect(store.keys("ledger")).toContain(commitKey(n - 2));
 });
 
+it("keeps the bytes of commits for ten minutes after they were published", async () => {
+  const store = createMemoryStore();
+  const world = await createWorld(store);
+  const index = createMemoryIndex();
+  const log = await openIn(world, store, index);
+  const old = index.watermark.n - 1;
+  await world.clock.sleep(700_000);
+  await log.submit(createProject("fraud", world.init.system));
+  await world.clock.sleep(3_000);
+  expect(log.health().published).toBe(log.health().size);
+  expect(index.commitBytes(old)).toBeUndefined();
+  const { n, size } = index.watermark;
+  const key = commitKey(n - 1);
+  const before = (await store.get("ledger", key))?.body;
+  expect(index.commitBytes(n - 1)).toEqual(before);
+  store.forget("ledger", key);
+  const again = await openIn(world, store, index);
+  expect(again.health().size).toBe(size);
+  expect((await store.get("ledger", key))?.body).toEqual(before);
+  await again[Symbol.asyncDispose]();
+  await log[Symbol.asyncDispose]();
+});
+
 it("refuses a hole", async () => {
   const { n, store, world } = await grown();
   store.forget("ledger", commitKey(n - 2));

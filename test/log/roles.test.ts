@@ -6,6 +6,7 @@ import { parseVkey } from "../../src/note/keys.ts";
 import { assertDefined } from "../../src/std/assert.ts";
 import type { LogIndex } from "../../src/std/brand.ts";
 import { utf8 } from "../../src/std/bytes.ts";
+import { Fault } from "../../src/std/faults.ts";
 import { commitKey, HEAD_CHECKPOINT } from "../../src/store/keys.ts";
 import { createFaultStore } from "../fakes/fault-store.ts";
 import { createMemoryStore } from "../fakes/memory-store.ts";
@@ -121,6 +122,39 @@ it("takes over what a store forgot, from its own tail", async () => {
   expect((await follower.submit(createProject("risk", world.init.system))).value).toBe("new");
   await follower[Symbol.asyncDispose]();
   await leader[Symbol.asyncDispose]();
+});
+
+it("stops writing when the store is seen to break its promises, and not because it does not answer", async () => {
+  const store = createMemoryStore();
+  const world = await createWorld(store);
+  const extents: string[] = [];
+  let metadata: Record<string, string> | undefined;
+  const log = await openIn(world, store, undefined, {
+    probe: (extent) => {
+      extents.push(extent);
+      return metadata === undefined
+        ? Promise.resolve()
+        : Promise.reject(
+            new Fault("STORE_UNAVAILABLE", "two creates of one key answered created and created", { metadata }),
+          );
+    },
+    probeIntervalMs: 60_000,
+  });
+  await world.clock.sleep(130_000);
+  expect(extents).toEqual(["start", "again", "again"]);
+  metadata = {};
+  await world.clock.sleep(60_000);
+  expect(log.health()).toMatchObject({ writing: true });
+  metadata = { code: "store.unsafe" };
+  await world.clock.sleep(60_000);
+  expect(log.health()).toMatchObject({ alarm: "store.unsafe", stopped: "store.unsafe", writing: false });
+  await expect(log.submit(createProject("x", world.init.system))).rejects.toMatchObject({ reason: "NOT_WRITER" });
+  await expect(log.lead()).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
+  metadata = undefined;
+  await log.lead();
+  expect(log.health()).toMatchObject({ writing: true });
+  expect(log.health().alarm).toBeUndefined();
+  await log[Symbol.asyncDispose]();
 });
 
 it("does not take over a bucket that lost what cannot be put back", async () => {

@@ -68,8 +68,7 @@ describe("by chance", () => {
       console.info(JSON.stringify(await tally.run(byChance(Number(asked)), replay(Number(asked)))));
       return;
     }
-    for (let seed = randomInt(2 ** 31); tally.faults < FAULTS; seed++)
-      await tally.run(byChance(seed), replay(seed));
+    for (let seed = randomInt(2 ** 31); tally.faults < FAULTS; seed++) await tally.run(byChance(seed), replay(seed));
     expect(tally.acknowledged).toBeGreaterThan(0);
   });
 });

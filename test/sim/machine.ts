@@ -47,8 +47,8 @@ export class WrittenBehind {
         memory.setMaterialised(size);
         changed();
       },
-      setPublished(size) {
-        memory.setPublished(size);
+      setPublished(size, keepFrom) {
+        memory.setPublished(size, keepFrom);
         changed();
       },
       get watermark() {
