@@ -1,10 +1,17 @@
-/** A store that betrays: the ledger survives it, or refuses to go on with a code that says what it found. */
+/**
+ * A store that betrays: the ledger survives it, or refuses to go on with a code that says what it found.
+ *
+ * Markers and shadows meet up to three machines that lead by the lease. Without it, one that leads can commit over a marker that
+ * hides what another one committed a moment ago, and sign it before the audit of the next publication stops it. A store that
+ * forgets, or has two pools, carries one machine and no more: that is what probes and `docs/operating.md` are for.
+ */
 import { describe, expect, it } from "vitest";
 import type { Betrayal } from "./betrayed-store.ts";
 import { datasets } from "./datasets.ts";
 import { Tally } from "./tally.ts";
 
 const SEEDS = 40;
+const MACHINES: Readonly<Record<Betrayal, number>> = { amnesia: 1, "delete-marker": 3, shadow: 3, "two-pools": 1 };
 
 /** What a refusal may say. */
 const REFUSALS: Readonly<Record<Betrayal, readonly string[]>> = {
@@ -22,6 +29,8 @@ describe.each(Object.keys(REFUSALS) as Betrayal[])("%s", (betrayal) => {
       const { hasFoundHidden, isBetrayed, refusal } = await tally.run(
         {
           betrayal,
+          leaders: 1 + (seed % MACHINES[betrayal]),
+          lease: MACHINES[betrayal] > 1,
           rates: { "crash-after": 0.01, "crash-before": 0.01, "error-after": 0.04, "error-before": 0.04, zombie: 0.04 },
           scenario: datasets({ clients: 3, requests: 4 }),
           seed,
