@@ -3,7 +3,7 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 SHELL := /bin/bash -euo pipefail
 INSTALLED := node_modules/.package-lock.json
 
-.PHONY: help fmt lint test check build demo bench gen conformance clean
+.PHONY: help fmt lint test check build demo bench sim soak gen conformance minio minio-binary test-platform clean
 .DEFAULT_GOAL := help
 
 help: ## Show the targets.
@@ -48,8 +48,23 @@ demo: build ## The main job, end to end, on the embedded store.
 bench: build ## Measure, each figure beside its baseline.
 	node test/bench/main.ts $(BENCH)
 
+sim: $(INSTALLED) ## The simulation with fresh seeds; SEED=… runs one again.
+	DATAPILOT_SEED=$(SEED) vitest run test/sim/faults.test.ts
+
+soak: $(INSTALLED) ## The simulation and kills of real servers for an hour; SOAK_MINUTES=… for longer or shorter.
+	node test/sim/soak.ts $(SOAK_MINUTES)
+
 conformance: $(INSTALLED) ## The official Connect and gRPC conformance suite, on both listeners (needs Go).
 	test/conformance/run.sh
+
+test-platform: $(INSTALLED) ## The tests that need a container engine and HAProxy.
+	test/platform/run.sh
+
+minio-binary: $(INSTALLED) ## Build MinIO into the cache, if it is not there.
+	node test/minio/build-process.ts
+
+minio: $(INSTALLED) ## A MinIO to try things on, until it is interrupted (builds it once; needs Go).
+	node test/minio/minio-process.ts
 
 clean: ## Remove what was built.
 	rm -rf dist coverage node_modules

@@ -6,6 +6,8 @@ import type { Io } from "./cli/io.ts";
 import { createProgram, referenceOf, runProgram } from "./cli/program.ts";
 import { useNativeSha256 } from "./main/home.ts";
 import { createDoctorSpec, createInitSpec, createServerSpec } from "./main/local-commands.ts";
+import { createVoidSpec } from "./main/repair.ts";
+import { createReplicatePorts } from "./main/replicate-ports.ts";
 import { createVerifyPorts } from "./main/verify-ports.ts";
 import { VERSION } from "./main/version.ts";
 
@@ -36,7 +38,9 @@ const program = createProgram(io, {
     createDoctorSpec(),
     createDemoSpec([process.execPath, fileURLToPath(import.meta.url)]),
   ],
-  verify: createVerifyPorts(),
+  repair: [createVoidSpec()],
+  replicate: createReplicatePorts(process.env),
+  verify: createVerifyPorts(process.env),
   version: VERSION,
 });
 const argv = process.argv.slice(2);

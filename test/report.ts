@@ -7,6 +7,8 @@ export default class ClosingLine implements Reporter {
     for (const module of modules) {
       // A module that could not be loaded holds no tests, yet it failed.
       if (module.state() === "failed" && module.errors().length > 0) count.failed++;
+      // What a group's setting up threw: its tests were not run, and it failed.
+      for (const suite of module.children.allSuites()) if (suite.errors().length > 0) count.failed++;
       for (const test of module.children.allTests()) {
         const { state } = test.result();
         if (state !== "pending") count[state]++;

@@ -23,9 +23,33 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   api: SERVER,
   evidence: [...PURE, "gen", "store", "index", "log"],
   verify: [...PURE, "gen", "store"],
-  cli: ["std", "merkle", "note", "record", "gen", "verify", "store"],
-  main: ["cli", "api", "verify", ...SERVER],
+  replicate: [...PURE, "store", "verify"],
+  cli: ["std", "merkle", "note", "record", "gen", "verify", "replicate", "store"],
+  main: ["cli", "api", "verify", "replicate", ...SERVER],
 };
+
+/** Where the machine is touched: its clock, chance, disks, sockets, threads. All else is given ports (`std/ports.ts`). */
+const ADAPTERS = [
+  "src/api/grpc.ts",
+  "src/api/listen.ts",
+  "src/cli/",
+  "src/index/check-worker.ts",
+  "src/index/lmdb/",
+  "src/index/rebuild.ts",
+  "src/log/keys/",
+  "src/main.ts",
+  "src/main/",
+  "src/store/fs/",
+  "src/store/s3/",
+];
+/** Long questions let others have their turn of the event loop. */
+const TURNS = ["src/query/backtest.ts", "src/query/lineage.ts"];
+
+const MACHINE_MODULES =
+  /^node:(child_process|cluster|dgram|dns|fs|http|http2|https|net|os|process|readline|timers|tls|worker_threads)(\/|$)/;
+const MACHINE_GLOBALS =
+  /\b(Date\.now|new Date\(\)|Math\.random|performance\.(now|timeOrigin)|set(Timeout|Interval)|fetch\(|process\.(argv|cwd|env|exit|hrtime|on|std)|random(Bytes|FillSync|Int|UUID)|getRandomValues)/;
+const TURN = /\bsetImmediate\b/;
 
 const roomOf = (file: string): string =>
   file.startsWith("gen/") ? "gen" : (file.split("/")[1] ?? "").replace(/\.ts$/, "");
@@ -61,6 +85,30 @@ it("imports only what a room may", () => {
       .map((t) => `${file} -> ${t}`),
   );
   expect(forbidden).toEqual([]);
+});
+
+/** What a file asks of the machine: modules that are more than types, and globals outside comments. */
+function machineOf(file: string): string[] {
+  const text = readFileSync(file, "utf8");
+  const modules = parseSync(file, text).module.staticImports.flatMap(({ entries, moduleRequest: { value } }) =>
+    entries.length > 0 && entries.every((e) => e.isType) ? [] : [value],
+  );
+  const code = text.replaceAll(/\/\*[^]*?\*\/|\/\/.*$/gm, "");
+  const [used] = MACHINE_GLOBALS.exec(code) ?? [];
+  const turns = TURNS.includes(file) ? [] : (TURN.exec(code) ?? []);
+  const asked = modules.filter(
+    (m) => MACHINE_MODULES.test(m) && !(TURNS.includes(file) && m === "node:timers/promises"),
+  );
+  return [...asked, ...(used === undefined ? [] : [used]), ...turns];
+}
+
+it("asks the machine for nothing outside of adapters, which ask it for something", () => {
+  const asking = files.map((file) => [file, machineOf(file)] as const).filter(([, what]) => what.length > 0);
+  const isAdapter = (file: string): boolean => ADAPTERS.some((a) => file.startsWith(a));
+  expect(asking.filter(([file]) => !isAdapter(file)).map(([file, what]) => `${file} uses ${what.join(", ")}`)).toEqual(
+    [],
+  );
+  expect(ADAPTERS.filter((a) => !asking.some(([file]) => file.startsWith(a)))).toEqual([]);
 });
 
 it("has no cycle", () => {

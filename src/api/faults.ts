@@ -76,6 +76,7 @@ const CODES = {
   PROVENANCE_REQUIRED: Code.FailedPrecondition,
   RATE_LIMITED: Code.ResourceExhausted,
   REAUTHENTICATION_REQUIRED: Code.Unauthenticated,
+  REPLICA_BEHIND: Code.Unavailable,
   REQUEST_ID_REUSED: Code.AlreadyExists,
   REQUEST_INVALID: Code.InvalidArgument,
   RETRY_OF_ACTIVE: Code.FailedPrecondition,

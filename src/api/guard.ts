@@ -1,8 +1,8 @@
 /**
- * What stands before every RPC, on both listeners: authentication, unknown fields, a line in the log, a metric, and faults translated. Wraps method
+ * What stands before every RPC, on both listeners: who answers it, authentication, unknown fields, a line in the log, a metric, and faults translated. Wraps method
  * implementations, so that no transport can leave it out.
  */
-import type { DescService } from "@bufbuild/protobuf";
+import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
@@ -18,6 +18,7 @@ import { authenticate } from "../identity/authenticate.ts";
 import type { Caller } from "../identity/caller.ts";
 import { Fault } from "../std/faults.ts";
 import { toConnectError } from "./faults.ts";
+import type { Forwarder } from "./forward.ts";
 import type { Metrics } from "./metrics.ts";
 import { peerOf } from "./peer.ts";
 import { knownOnly, refuseUnknown } from "./unknown-fields.ts";
@@ -27,6 +28,8 @@ export interface Edge {
   readonly metrics: Metrics;
   /** Whether checkpoints and proofs are answered without a token. */
   readonly publicLog: boolean;
+  /** What is not answered here; absent in a process that always leads. */
+  readonly forward?: Forwarder;
 }
 
 const BEARER = /^Bearer ([A-Za-z0-9_-]{1,200})$/;
@@ -52,7 +55,9 @@ export function callerOf(
   } catch (error) {
     if (error instanceof Fault) {
       edge.metrics.denied(error.reason);
-      deps.denials.countUnauthenticated(typeof error.cause === "string" ? error.cause : error.reason, origin);
+      // The leader is asked, and counts it.
+      if (edge.forward?.isFollowing !== true)
+        deps.denials.countUnauthenticated(typeof error.cause === "string" ? error.cause : error.reason, origin);
     }
     throw error;
   }
@@ -70,7 +75,7 @@ export function refuse(response: WriteResponse): void {
   const failed = body.policies.flatMap((p) =>
     p.rules
       .filter((r) => r.result === 2 || r.result === 5)
-      .map((r) => (r.message === "" ? r.id : `${r.id}: ${r.message}`)),
+      .map((r) => (r.message === "" ? r.id : `${r.id}: ${r.message.replace(/\.$/, "")}`)),
   );
   const why = failed.slice(0, 5).join("; ");
   const metadata = {
@@ -110,11 +115,12 @@ const ANYBODY = { name: "", principal: "" } as unknown as Caller;
 
 type AnyMethod = (caller: Caller, request: unknown, context: HandlerContext) => unknown;
 
-/** Makes a service's methods fit to be served. */
+/** Makes a service's methods fit to be served. `isRead` says which of them only read, so that a replica may answer them. */
 export function guard<S extends DescService>(
   edge: Edge,
   service: S,
   methods: Readonly<Record<string, AnyMethod>>,
+  isRead: (method: AnyMethod) => boolean,
 ): ServiceImplSpec {
   const impl: Record<string, unknown> = {};
   for (const method of service.methods) {
@@ -126,21 +132,32 @@ export function guard<S extends DescService>(
       edge.publicLog && PUBLIC.has(rpc) && context.requestHeader.get("authorization") === null
         ? ANYBODY
         : callerOf(edge, rpc, context.requestHeader, peerOf(context));
-    impl[method.localName] =
-      method.methodKind === "unary" ? unary(edge, rpc, run, begin) : streaming(edge, rpc, run, begin);
+    const rule: Rule = { begin, edge, isRead: isRead(run), method, rpc, run };
+    impl[method.localName] = method.methodKind === "unary" ? unary(rule) : streaming(rule);
   }
   return createServiceImplSpec(service, impl as ServiceImpl<S>);
 }
 
+interface Rule {
+  readonly edge: Edge;
+  readonly method: DescMethod;
+  readonly rpc: string;
+  readonly run: AnyMethod;
+  readonly isRead: boolean;
+  /** Authenticates. */
+  readonly begin: Begin;
+}
+
 type Begin = (context: HandlerContext) => Caller;
 
-function unary(edge: Edge, rpc: string, run: AnyMethod, begin: Begin) {
+function unary(rule: Rule) {
+  const { edge, rpc } = rule;
   return async (request: unknown, context: HandlerContext): Promise<unknown> => {
     const call = new Call(edge, rpc, request);
     try {
-      call.caller = begin(context);
-      refuseUnknown(request);
-      const response = await run(call.caller, request, context);
+      const response = await (edge.forward === undefined
+        ? here(rule, call, request, context)
+        : hereOrThere(rule, edge.forward, call, request, context));
       call.succeeded(response);
       return response;
     } catch (error) {
@@ -149,19 +166,77 @@ function unary(edge: Edge, rpc: string, run: AnyMethod, begin: Begin) {
   };
 }
 
-function streaming(edge: Edge, rpc: string, run: AnyMethod, begin: Begin) {
+function here({ begin, run }: Rule, call: Call, request: unknown, context: HandlerContext): unknown {
+  call.caller = begin(context);
+  refuseUnknown(request);
+  return run(call.caller, request, context);
+}
+
+/** Answers a read that is fresh enough, and as the leader everything; asks the leader otherwise. */
+async function hereOrThere(
+  rule: Rule,
+  forward: Forwarder,
+  call: Call,
+  request: unknown,
+  context: HandlerContext,
+): Promise<unknown> {
+  const { isRead, method } = rule;
+  try {
+    if (isRead ? !(await forward.isFresh(request, context)) : forward.isFollowing)
+      return await forward.unary(method, request, context);
+    const response = await here(rule, call, request, context);
+    if (isRead) forward.stamp(context.responseHeader);
+    return response;
+  } catch (error) {
+    if (!forward.mayAsk(error, request, context)) throw error;
+    return forward.unary(method, request, context);
+  }
+}
+
+function streaming(rule: Rule) {
+  const { edge, isRead, method, rpc } = rule;
   return async function* (request: unknown, context: HandlerContext): AsyncGenerator {
     const call = new Call(edge, rpc, request);
+    const { forward } = edge;
     try {
-      call.caller = begin(context);
-      refuseUnknown(request);
+      if (forward !== undefined && (isRead ? !(await forward.isFresh(request, context)) : forward.isFollowing)) {
+        yield* forward.stream(method, isStream(request) ? request : once(request), context);
+        call.succeeded(undefined);
+        return;
+      }
+      if (isRead) forward?.stamp(context.responseHeader);
       const known = isStream(request) ? knownOnly(request) : request;
-      yield* run(call.caller, known, context) as AsyncIterable<unknown>;
+      yield* begun(rule, forward, call, known, context);
       call.succeeded(undefined);
     } catch (error) {
       throw call.failed(error);
     }
   };
+}
+
+/** A stream from here; from the leader when this process finds before the first message that it cannot answer. */
+async function* begun(
+  rule: Rule,
+  forward: Forwarder | undefined,
+  call: Call,
+  request: unknown,
+  context: HandlerContext,
+): AsyncGenerator {
+  let isSilent = true;
+  try {
+    for await (const message of here(rule, call, request, context) as AsyncIterable<unknown>) {
+      isSilent = false;
+      yield message;
+    }
+  } catch (error) {
+    // Messages that were taken from a client's stream cannot be sent again.
+    if (!isSilent || isStream(request) || forward?.mayAsk(error, request, context) !== true) throw error;
+    yield* forward.stream(rule.method, once(request), context);
+  }
+}
+
+async function* once<T>(value: T): AsyncGenerator<T> {
+  yield value;
 }
 
 const isStream = (request: unknown): request is AsyncIterable<unknown> =>

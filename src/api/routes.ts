@@ -36,7 +36,7 @@ export interface RouteParts {
         readonly now: () => number;
       }
     | undefined;
-  /** What lies below `/projects/`. */
+  /** What lies below `/projects/`, wherever it is answered. */
   artifacts(path: string, request: Request, response: Response): Promise<void>;
   /** The proof file of a record, for the bearer of these headers; throws the Fault to answer. */
   proof(headers: IncomingHttpHeaders, path: string, record: string): string;
@@ -75,7 +75,12 @@ export function createRoutes(parts: RouteParts): Handler {
 async function serveHealth(parts: RouteParts, path: string, _request: Request, response: Response): Promise<void> {
   if (path === "/healthz") send(response, 200, TEXT, "ok\n");
   else if (path === "/readyz")
-    send(response, parts.ready() ? 200 : 503, TEXT, parts.ready() ? "ready\n" : "not ready\n");
+    send(
+      response,
+      parts.ready() ? 200 : 503,
+      TEXT,
+      `${parts.ready() ? "ready" : "not ready"}\nlock: ${parts.store.lock}\n`,
+    );
   else send(response, 200, parts.metrics.registry.contentType, await parts.metrics.registry.metrics());
 }
 

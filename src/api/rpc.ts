@@ -2,7 +2,8 @@
  * The HTTP port's RPCs: Connect, gRPC and gRPC-Web of connect-node, with JSON bodies read strictly before Connect sees them.
  *
  * A JSON body that names an unknown field, names one twice or is too deep is refused with a fault as every other error has one:
- * Connect alone would drop what it does not know, take the last of two, and name no reason.
+ * Connect alone would drop what it does not know, take the last of two, and name no reason. Messages of streams in JSON are read as
+ * strictly.
  */
 import { type DescMessage, fromJson, type JsonReadOptions, type JsonValue, type Registry } from "@bufbuild/protobuf";
 import { Code, ConnectError, createConnectRouter, createContextValues } from "@connectrpc/connect";
@@ -22,6 +23,7 @@ import type { Metrics } from "./metrics.ts";
 import { PEER } from "./peer.ts";
 import type { Served } from "./services.ts";
 import { parseStrictJson } from "./strict-json.ts";
+import { strictMessages } from "./strict-stream.ts";
 
 export interface RpcOptions {
   readonly services: readonly Pick<Served, "implementation" | "service">[];
@@ -32,6 +34,7 @@ export interface RpcOptions {
   readonly maxTimeoutMs: number;
 }
 
+const ENVELOPED_JSON = /^application\/(?:connect|grpc|grpc-web)\+json\b/i;
 const UNARY_JSON = /^application\/json(?:; ?charset=utf-?8)?$/i;
 const COMPRESSIONS = [compressionGzip, compressionBrotli];
 
@@ -66,6 +69,7 @@ const jsonOptionsOf = ({ registry }: RpcOptions): Partial<JsonReadOptions> => ({
 
 async function answer(handler: UniversalHandler, call: UniversalServerRequest, options: RpcOptions) {
   const type = call.header.get("content-type") ?? "";
+  if (ENVELOPED_JSON.test(type)) return handler({ ...call, body: strictBody(call, type, options) });
   if (call.method !== "POST" || handler.method.methodKind !== "unary" || !UNARY_JSON.test(type)) return handler(call);
   let body: JsonValue;
   try {
@@ -81,6 +85,20 @@ async function answer(handler: UniversalHandler, call: UniversalServerRequest, o
     return { body: once(errorToJsonBytes(shown, undefined)), header, status: codeToHttpStatus(shown.code) };
   }
   return handler({ ...call, body });
+}
+
+/** The body of a stream in JSON; a fault in it reaches the caller as the protocol tells errors. */
+async function* strictBody({ body, header }: UniversalServerRequest, type: string, { readMaxBytes }: RpcOptions) {
+  const encoding = header.get(type.startsWith("application/connect") ? "connect-content-encoding" : "grpc-encoding");
+  const compression = COMPRESSIONS.find((c) => c.name === encoding);
+  try {
+    yield* strictMessages(body as AsyncIterable<Uint8Array>, {
+      maxBytes: readMaxBytes,
+      ...(compression === undefined ? {} : { decompress: (bytes, max) => compression.decompress(bytes, max) }),
+    });
+  } catch (error) {
+    throw error instanceof Fault ? toConnectError(error) : error;
+  }
 }
 
 async function readJson(input: DescMessage, call: UniversalServerRequest, options: RpcOptions): Promise<JsonValue> {

@@ -82,6 +82,12 @@ export interface Served {
 
 export function createServices(edge: Edge): readonly Served[] {
   const { deps } = edge;
+  /** Those that only read. */
+  const reads = new WeakSet<object>();
+  const reading = <M extends object>(method: M): M => {
+    reads.add(method);
+    return method;
+  };
   const call =
     <I, O>(command: Command<I, O>) =>
     (caller: Caller, request: I, context: HandlerContext): O =>
@@ -95,12 +101,11 @@ export function createServices(edge: Edge): readonly Served[] {
       return response;
     };
   /** A read: who is refused leaves a record. */
-  const read =
-    <I extends object, O>(question: Command<I, O | Promise<O>>) =>
-    (caller: Caller, request: I, context: HandlerContext): Promise<O> => {
+  const read = <I extends object, O>(question: Command<I, O | Promise<O>>) =>
+    reading((caller: Caller, request: I, context: HandlerContext): Promise<O> => {
       const project = "project" in request && typeof request.project === "string" ? { project: request.project } : {};
       return recorded(deps, caller, project, async () => question(deps, caller, request, context.signal));
-    };
+    });
   const getOf = (kind: string, collection?: string) =>
     read((d, c, r: GetRequest) =>
       getResource(d, c, r, { kinds: [kind], ...(collection === undefined ? {} : { collection }) }),
@@ -119,7 +124,7 @@ export function createServices(edge: Edge): readonly Served[] {
         getReceipt: read(ledger.getReceipt),
         getRecord: read(ledger.getRecord),
         listRecords: read(ledger.listRecords),
-        watchEntries: call(ledger.watchEntries),
+        watchEntries: reading(call(ledger.watchEntries)),
       },
     ],
     [
@@ -243,7 +248,7 @@ export function createServices(edge: Edge): readonly Served[] {
     [
       PolicyService,
       {
-        backtestPolicy: call(backtestPolicy),
+        backtestPolicy: reading(call(backtestPolicy)),
         createPolicy: write(createPolicy),
         evaluatePolicy: read(evaluatePolicy),
         getDecision: getOf("decision", "decisions"),
@@ -272,8 +277,8 @@ export function createServices(edge: Edge): readonly Served[] {
       {
         diffClosures: read(diffClosures),
         findPaths: read(findPaths),
-        getImpact: call(getImpact),
-        traverse: call(traverse),
+        getImpact: reading(call(getImpact)),
+        traverse: reading(call(traverse)),
       },
     ],
     [EvidenceService, { exportEvidence: call(exportEvidence) }],
@@ -283,6 +288,7 @@ export function createServices(edge: Edge): readonly Served[] {
       edge,
       service,
       methods as Readonly<Record<string, (caller: Caller, request: unknown, context: HandlerContext) => unknown>>,
+      (method) => reads.has(method),
     );
     const implementation = Object.fromEntries(
       Object.values(spec.methods).map((m) => [m.method.localName, m.impl]),

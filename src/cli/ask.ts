@@ -4,6 +4,8 @@ import { once } from "node:events";
 import { createWriteStream, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { toJson } from "@bufbuild/protobuf";
 import type { Command } from "commander";
+import { AccessAction } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
+import { Outcome } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
 import { ExportEvidenceResponseSchema } from "../../gen/ts/animus/datapilot/v1/evidence_pb.ts";
 import {
   GetCheckpointResponseSchema,
@@ -18,13 +20,14 @@ import {
   type LineageNode,
   LineageNodeSchema,
 } from "../../gen/ts/animus/datapilot/v1/lineage_pb.ts";
-import { ListResponseSchema, ReceiptSchema } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
+import { ListResponseSchema, ReceiptSchema, type Resource } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { formatProofFile } from "../note/proof-file.ts";
 import { parseHex, utf8 } from "../std/bytes.ts";
-import { AS_OF, type Context, declare } from "./command.ts";
+import { listAll } from "./client.ts";
+import { AS_OF, type Context, declare, UsageError } from "./command.ts";
 import { required } from "./govern.ts";
 import { type Io, paint, progress, shortId, table } from "./io.ts";
-import { resourceTable } from "./render.ts";
+import { enumWord, resourceTable } from "./render.ts";
 
 const nodeRow = (n: LineageNode): string[] => [
   String(n.logIndex),
@@ -36,6 +39,7 @@ const nodeRow = (n: LineageNode): string[] => [
 ];
 const nodeTable = (nodes: readonly LineageNode[]): string =>
   nodes.length === 0 ? "none\n" : table(["INDEX", "KIND", "NAME", "STATUS", "DEPTH", "RECORD"], nodes.map(nodeRow));
+const OUTCOMES = ["allow", "deny", "require_approval", "error"];
 const KINDS: readonly [string, string] = ["--kind <kind>...", "only of this kind"];
 
 async function walk(c: Context, direction: Direction, impact = false): Promise<void> {
@@ -268,12 +272,48 @@ export function addLog(program: Command, io: Io): void {
         GetHealthResponseSchema,
         await c.connect().ledger.getHealth({}),
         (m) =>
-          `${m.origin}\ngenesis ${m.genesis}\nsize ${m.treeSize}, published ${m.publishedSize}, materialised ${m.materialisedSize}\nstate ${m.stateDigest}\nlock ${m.lock}\n`,
+          `${m.origin}\ngenesis ${m.genesis}\nsize ${m.treeSize}, published ${m.publishedSize}, materialised ${m.materialisedSize}\nstate ${m.stateDigest}\nlock ${m.lock}\n${m.role}${m.role === "follower" ? `, ${m.lagMs} ms behind at most` : ""}\n${m.stopped === "" ? "" : `stopped: ${m.stopped}\n`}${m.alarm === "" ? "" : `alarm: ${m.alarm}\n`}`,
       ),
     summary: "how the ledger fares",
     words: "health",
   });
 
+  const accessTable = (resources: readonly Resource[]): string =>
+    resources.length === 0
+      ? "none\n"
+      : table(
+          ["INDEX", "TIME", "WHO", "WHAT", "REASON", "PERMISSION", "CALL", "TIMES"],
+          resources.map((r) => {
+            const access = r.body.case === "access" ? r.body.value : undefined;
+            return [
+              String(r.logIndex),
+              r.time,
+              r.actor === "" ? "-" : shortId(r.actor),
+              enumWord(access?.action ?? 0, AccessAction),
+              access?.reason ?? "",
+              access?.permission ?? "",
+              (access?.rpc ?? "").replace(/^animus\.datapilot\.v1\./, ""),
+              String(access?.count ?? 1),
+            ];
+          }),
+        );
+  const decisionTable = (resources: readonly Resource[]): string =>
+    resources.length === 0
+      ? "none\n"
+      : table(
+          ["INDEX", "TIME", "OUTCOME", "TARGET", "DECISION"],
+          resources.map((r) => {
+            const decision = r.body.case === "decision" ? r.body.value : undefined;
+            const outcome = enumWord(decision?.outcome ?? 0, Outcome);
+            return [
+              String(r.logIndex),
+              r.time,
+              decision?.preview === true ? `${outcome} (preview)` : outcome,
+              decision?.target ?? "",
+              r.record,
+            ];
+          }),
+        );
   const query = program.command("query").description("questions about the record");
   declare(query, io, {
     example: "datapilot query denials --project fraud",
@@ -282,13 +322,12 @@ export function addLog(program: Command, io: Io): void {
       const k = c.connect();
       c.show(
         ListResponseSchema,
-        await k.access.listAccess({
+        await listAll(k.access.listAccess, {
           asOf: c.number("asOf") ?? 0,
           filter: "action = denied",
-          pageSize: 1000,
           project: k.project,
         }),
-        (m) => resourceTable(m.resources),
+        (m) => accessTable(m.resources),
       );
     },
     summary: "who was denied",
@@ -301,13 +340,12 @@ export function addLog(program: Command, io: Io): void {
       const k = c.connect();
       c.show(
         ListResponseSchema,
-        await k.access.listAccess({
+        await listAll(k.access.listAccess, {
           asOf: c.number("asOf") ?? 0,
-          pageSize: 1000,
           parent: c.args[0] ?? "",
           project: k.project,
         }),
-        (m) => resourceTable(m.resources),
+        (m) => accessTable(m.resources),
       );
     },
     summary: "who downloaded or was denied a resource",
@@ -318,16 +356,17 @@ export function addLog(program: Command, io: Io): void {
     options: [["--outcome <outcome>", "allow, deny, require_approval or error"], AS_OF],
     run: async (c) => {
       const k = c.connect();
-      const outcome = c.text("outcome");
+      const outcome = c.text("outcome")?.toLowerCase();
+      if (outcome !== undefined && !OUTCOMES.includes(outcome))
+        throw new UsageError(`--outcome must be one of ${OUTCOMES.join(", ")}, not ${JSON.stringify(outcome)}.`);
       c.show(
         ListResponseSchema,
-        await k.policy.listDecisions({
+        await listAll(k.policy.listDecisions, {
           asOf: c.number("asOf") ?? 0,
           filter: outcome === undefined ? "" : `outcome = ${outcome}`,
-          pageSize: 1000,
           project: k.project,
         }),
-        (m) => resourceTable(m.resources),
+        (m) => decisionTable(m.resources),
       );
     },
     summary: "decisions of a project",

@@ -2,7 +2,7 @@
  * The connection to a control plane, and what its faults mean for whoever typed the command.
  */
 import { readFileSync } from "node:fs";
-import type { DescService } from "@bufbuild/protobuf";
+import type { DescService, MessageInitShape } from "@bufbuild/protobuf";
 import { type Client, Code, ConnectError, createClient, type Interceptor, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { AccessService, ProjectService } from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
@@ -13,9 +13,12 @@ import { ApprovalService, PolicyService } from "../../gen/ts/animus/datapilot/v1
 import { LedgerService } from "../../gen/ts/animus/datapilot/v1/ledger_pb.ts";
 import { LineageService } from "../../gen/ts/animus/datapilot/v1/lineage_pb.ts";
 import { ModelService } from "../../gen/ts/animus/datapilot/v1/model_pb.ts";
+import type { ListRequestSchema, ListResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { EnvironmentService, RunService } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import { StatusService } from "../../gen/ts/animus/datapilot/v1/status_pb.ts";
 import { BadRequestSchema, ErrorInfoSchema } from "../../gen/ts/google/rpc/error_details_pb.ts";
+import { Fault, type FaultReason } from "../std/faults.ts";
+import { Violation } from "../std/violation.ts";
 import { EXIT, Exit, type Io } from "./io.ts";
 
 export interface ConnectionOptions {
@@ -113,20 +116,60 @@ export function connect(options: ConnectionOptions, io: Io): Connection {
   return build(tokenOf(options, io));
 }
 
+/** What is wrong with a file that was named. */
+const FILE_FLAWS: Readonly<Record<string, string>> = {
+  EACCES: "may not be read or written by you.",
+  EISDIR: "is a folder: name a file.",
+  ENOENT: "is not there: check the name.",
+  ENOTDIR: "goes through a file as if it were a folder: check the name.",
+};
+
+const PAGE = 1_000;
+
+/** A whole list, however many pages it has. A page may be empty and not the last. */
+export async function listAll(
+  list: (request: MessageInitShape<typeof ListRequestSchema>) => Promise<ListResponse>,
+  request: MessageInitShape<typeof ListRequestSchema>,
+): Promise<ListResponse> {
+  const first = await list({ ...request, pageSize: PAGE });
+  const resources = [...first.resources];
+  for (let pageToken = first.nextPageToken; pageToken !== ""; ) {
+    const next = await list({ ...request, pageSize: PAGE, pageToken });
+    resources.push(...next.resources);
+    pageToken = next.nextPageToken;
+  }
+  return { ...first, nextPageToken: "", resources };
+}
+
+/** Of commands that open a ledger themselves. */
+const LOCAL: Readonly<Partial<Record<FaultReason, number>>> = {
+  ADDRESS_INVALID: EXIT.usage,
+  NAME_INVALID: EXIT.usage,
+  NOT_WRITER: EXIT.notRecorded,
+  REQUEST_INVALID: EXIT.usage,
+  STORE_UNAVAILABLE: EXIT.notRecorded,
+};
+
 const REFUSED = new Set(["POLICY_DENIED", "POLICY_ERROR"]);
 
 /** What an error of the control plane means for the caller's exit code. */
 export function exitOf(error: unknown): Exit {
   if (error instanceof Exit) return error;
+  if (error instanceof Fault)
+    return new Exit(LOCAL[error.reason] ?? EXIT.internal, error.reason, error.message, error.metadata);
+  if (error instanceof Violation) return new Exit(EXIT.answerIsNo, error.code, error.message);
   if (!(error instanceof ConnectError)) {
-    const code = (error as { code?: unknown }).code;
-    if (code === "ENOENT" || code === "EACCES" || code === "EISDIR")
-      return new Exit(EXIT.usage, "REQUEST_INVALID", (error as Error).message);
+    const { code, path } = error as { readonly code?: unknown; readonly path?: unknown };
+    const flaw = typeof code === "string" ? FILE_FLAWS[code] : undefined;
+    if (flaw !== undefined)
+      return new Exit(EXIT.usage, "REQUEST_INVALID", `${typeof path === "string" ? path : "What was named"} ${flaw}`);
     return new Exit(EXIT.internal, "INTERNAL", error instanceof Error ? error.message : String(error));
   }
   const [info] = error.findDetails(ErrorInfoSchema);
   const [bad] = error.findDetails(BadRequestSchema);
-  const fields = bad?.fieldViolations.map((v) => `\n  ${v.field}: ${v.description}`).join("") ?? "";
+  // Most messages say what is wrong with a field; the list is for what they leave out.
+  const untold = bad?.fieldViolations.filter((v) => !error.rawMessage.includes(v.description)) ?? [];
+  const fields = untold.map((v) => `\n  ${v.field}: ${v.description}`).join("");
   const reason = info?.reason ?? Code[error.code].replaceAll(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase();
   const message = error.rawMessage + fields;
   const exit = (code: number, text = message): Exit => new Exit(code, reason, text, info?.metadata ?? {});

@@ -23,23 +23,25 @@ import {
   type Difference,
   GetGateResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
+import { SignatureSchema } from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
 import { CompareModelVersionsResponseSchema } from "../../gen/ts/animus/datapilot/v1/model_pb.ts";
 import {
   GetResponseSchema,
   ListResponseSchema,
   WriteResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
+import { listAll } from "./client.ts";
 import { AS_OF, type Context, declare, REQUEST_ID, UsageError } from "./command.ts";
 import { readJson, required, SEVERITIES } from "./govern.ts";
 import { type Io, table } from "./io.ts";
-import { resourceLine, resourceTable, statusText, written } from "./render.ts";
+import { resourceLine, resourceTable, signatureText, statusText, written } from "./render.ts";
 import { download, uploadFiles } from "./transfer.ts";
 
 const parse = <T>(what: string, file: string, make: () => T): T => {
   try {
     return make();
   } catch (error) {
-    if (error instanceof UsageError || !(error instanceof Error)) throw error;
+    if (error instanceof UsageError || !(error instanceof Error) || "code" in error) throw error;
     throw new UsageError(`${file} is not ${what}: ${error.message}`);
   }
 };
@@ -248,7 +250,7 @@ export function addData(program: Command, io: Io): void {
       const k = c.connect();
       c.show(
         ListResponseSchema,
-        await k.dataset.listDatasets({ asOf: c.number("asOf") ?? 0, pageSize: 1000, project: k.project }),
+        await listAll(k.dataset.listDatasets, { asOf: c.number("asOf") ?? 0, project: k.project }),
         (m) => resourceTable(m.resources),
       );
     },
@@ -262,9 +264,8 @@ export function addData(program: Command, io: Io): void {
       const k = c.connect();
       c.show(
         ListResponseSchema,
-        await k.dataset.listDatasetVersions({
+        await listAll(k.dataset.listDatasetVersions, {
           asOf: c.number("asOf") ?? 0,
-          pageSize: 1000,
           parent: c.args[0] ?? "",
           project: k.project,
         }),
@@ -407,6 +408,38 @@ export function addData(program: Command, io: Io): void {
     words: "lock <environment> [file]",
   });
   declare(env, io, {
+    example: "datapilot env list",
+    options: [AS_OF],
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        ListResponseSchema,
+        await listAll(k.environment.listEnvironments, { asOf: c.number("asOf") ?? 0, project: k.project }),
+        (m) => resourceTable(m.resources),
+      );
+    },
+    summary: "environments of a project",
+    words: "list",
+  });
+  declare(env, io, {
+    example: "datapilot env locks node24",
+    options: [AS_OF],
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        ListResponseSchema,
+        await listAll(k.environment.listEnvironmentLocks, {
+          asOf: c.number("asOf") ?? 0,
+          parent: c.args[0] ?? "",
+          project: k.project,
+        }),
+        (m) => resourceTable(m.resources),
+      );
+    },
+    summary: "locks of an environment",
+    words: "locks <environment>",
+  });
+  declare(env, io, {
     example: "datapilot env approve node24@v1 --reason 'Scanned'",
     options: REASON,
     run: (c) => transition(c, "approved"),
@@ -490,9 +523,8 @@ export function addData(program: Command, io: Io): void {
       const requests =
         c.options["approvals"] === true && answer.resource !== undefined
           ? (
-              await k.approval.listApprovalRequests({
+              await listAll(k.approval.listApprovalRequests, {
                 asOf,
-                pageSize: 1000,
                 parent: answer.resource.record,
                 project: k.project,
               })
@@ -500,6 +532,7 @@ export function addData(program: Command, io: Io): void {
           : [];
       const details = await Promise.all(requests.map((r) => k.approval.getApprovalRequest({ asOf, name: r.record })));
       const votes = details.flatMap((d) => d.votes);
+      const signatures = details.flatMap((d) => d.signatures);
       if (c.options["approvals"] === true)
         c.print(
           {
@@ -507,9 +540,10 @@ export function addData(program: Command, io: Io): void {
               toJson(GetResponseSchema, create(GetResponseSchema, { resource: v }), { useProtoFieldName: true }),
             ),
             resource: toJson(GetResponseSchema, answer, { useProtoFieldName: true }),
+            signatures: signatures.map((x) => toJson(SignatureSchema, x, { useProtoFieldName: true })),
           },
           () =>
-            `${answer.resource === undefined ? "" : resourceLine(io, answer.resource)}${votes.map((v) => (v.body.case === "approval" ? `  ${["", "approve", "reject"][v.body.value.verdict] ?? ""} ${v.body.value.signer?.printedName ?? ""} at ${v.time}: ${v.body.value.statement}\n` : "")).join("")}`,
+            `${answer.resource === undefined ? "" : resourceLine(io, answer.resource)}${signatures.length === 0 ? "  nobody has signed\n" : signatures.map(signatureText).join("")}`,
         );
       else c.show(GetResponseSchema, answer, (m) => (m.resource === undefined ? "" : resourceLine(io, m.resource)));
     },
@@ -523,9 +557,8 @@ export function addData(program: Command, io: Io): void {
       const k = c.connect();
       c.show(
         ListResponseSchema,
-        await k.model.listModelVersions({
+        await listAll(k.model.listModelVersions, {
           asOf: c.number("asOf") ?? 0,
-          pageSize: 1000,
           parent: c.args[0] ?? "",
           project: k.project,
         }),

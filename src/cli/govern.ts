@@ -1,6 +1,6 @@
 /** Commands about projects, access, policies and approvals. */
 import { readFileSync } from "node:fs";
-import { create, fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
+import { create, fromJson, type JsonObject, type JsonValue, toJson } from "@bufbuild/protobuf";
 import type { Command } from "commander";
 import {
   OfflineMode,
@@ -17,6 +17,7 @@ import {
 import {
   type BacktestPolicyResponse,
   BacktestPolicyResponseSchema,
+  type EvaluatePolicyResponse,
   EvaluatePolicyResponseSchema,
   GetApprovalRequestResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
@@ -25,9 +26,10 @@ import {
   ListResponseSchema,
   WriteResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
+import { listAll } from "./client.ts";
 import { AS_OF, declare, REQUEST_ID, UsageError } from "./command.ts";
-import { EXIT, Exit, type Io, paint, shortId } from "./io.ts";
-import { decisionText, resourceLine, resourceTable, written } from "./render.ts";
+import { EXIT, Exit, type Io, paint, printable, shortId, table } from "./io.ts";
+import { decisionText, resourceLine, resourceTable, signatureText, written } from "./render.ts";
 
 const oneOf = <T>(what: string, text: string | undefined, values: Readonly<Record<string, T>>): T => {
   const value = text === undefined ? undefined : values[text.toLowerCase()];
@@ -93,7 +95,7 @@ export function addAccess(program: Command, io: Io): void {
     run: async (c) =>
       c.show(
         ListResponseSchema,
-        await c.connect().projects.listProjects({ asOf: c.number("asOf") ?? 0, pageSize: 1000 }),
+        await listAll(c.connect().projects.listProjects, { asOf: c.number("asOf") ?? 0 }),
         (m) => resourceTable(m.resources),
       ),
     summary: "projects that you may read",
@@ -143,6 +145,18 @@ export function addAccess(program: Command, io: Io): void {
     },
     summary: "make a principal: a person or a service",
     words: "principal <create> <name>",
+  });
+  declare(access, io, {
+    example: "datapilot access principals",
+    options: [AS_OF],
+    run: async (c) =>
+      c.show(
+        ListResponseSchema,
+        await listAll(c.connect().access.listPrincipals, { asOf: c.number("asOf") ?? 0 }),
+        (m) => resourceTable(m.resources),
+      ),
+    summary: "principals of the ledger",
+    words: "principals",
   });
   declare(access, io, {
     example: "datapilot access bind contributor --principal ci-fraud --project fraud",
@@ -198,7 +212,7 @@ export function addAccess(program: Command, io: Io): void {
       const k = c.connect();
       c.show(
         ListResponseSchema,
-        await k.access.listRoleBindings({ asOf: c.number("asOf") ?? 0, pageSize: 1000, project: k.project }),
+        await listAll(k.access.listRoleBindings, { asOf: c.number("asOf") ?? 0, project: k.project }),
         (m) => resourceTable(m.resources),
       );
     },
@@ -225,17 +239,21 @@ export function addAccess(program: Command, io: Io): void {
     summary: "revoke a role binding",
     words: "revoke <binding>",
   });
-  declare(access, io, {
-    example: "datapilot access whoami",
-    run: async (c) =>
-      c.show(
-        WhoAmIResponseSchema,
-        await c.connect().access.whoAmI({}),
-        (m) => `${m.name}  ${m.principal}\nby ${m.method} until ${m.expiresAt}\n${m.roles.join("\n")}\n`,
-      ),
-    summary: "who you are",
-    words: "whoami",
-  });
+  for (const [parent, words] of [
+    [access, "access whoami"],
+    [program, "whoami"],
+  ] as const)
+    declare(parent, io, {
+      example: `datapilot ${words}`,
+      run: async (c) =>
+        c.show(
+          WhoAmIResponseSchema,
+          await c.connect().access.whoAmI({}),
+          (m) => `${m.name}  ${m.principal}\nby ${m.method} until ${m.expiresAt}\n${m.roles.join("\n")}\n`,
+        ),
+      summary: "who you are",
+      words: "whoami",
+    });
 
   const token = program.command("token").description("secrets that authenticate");
   declare(token, io, {
@@ -254,10 +272,38 @@ export function addAccess(program: Command, io: Io): void {
           principal: c.args[0] ?? "",
           requestId: c.text("requestId") ?? "",
         }),
-        (m) => `${m.secret}\n${paint(io, "dim", "The secret is shown this once only.")}\n`,
+        (m) =>
+          `${m.secret}\n${paint(io, "dim", `The secret is shown this once only. To revoke it: datapilot token revoke ${m.resource?.record ?? ""} --reason '...'`)}\n`,
       ),
     summary: "make a token; its secret is shown once",
     words: "create <principal>",
+  });
+  declare(token, io, {
+    example: "datapilot token list",
+    options: [AS_OF],
+    run: async (c) =>
+      c.show(ListResponseSchema, await listAll(c.connect().access.listTokens, { asOf: c.number("asOf") ?? 0 }), (m) =>
+        m.resources.length === 0
+          ? "none\n"
+          : table(
+              ["INDEX", "PRINCIPAL", "STATUS", "UNTIL", "LIMITED TO", "TOKEN"],
+              m.resources.map((r) => {
+                const made = r.body.case === "token" ? r.body.value : undefined;
+                const principal = r.links.find((l) => l.rel === "principal")?.to ?? r.actor;
+                const limits = made?.permissions.join(" ") ?? "";
+                return [
+                  String(r.logIndex),
+                  shortId(principal),
+                  r.status,
+                  made?.expiresAt ?? "",
+                  limits === "" ? "-" : limits,
+                  r.record,
+                ];
+              }),
+            ),
+      ),
+    summary: "tokens of the ledger, without their secrets",
+    words: "list",
   });
   declare(token, io, {
     example: "datapilot token revoke sha256:0123… --reason 'Leaked'",
@@ -279,13 +325,29 @@ export function addAccess(program: Command, io: Io): void {
   });
 }
 
+const OUTCOMES = ["", "allow", "require_approval", "deny", "error"];
+const RESULTS = ["", "holds", "fails", "skipped", "waived", "error"];
+
+function inputIn(file: string): JsonObject {
+  const input = readJson(file);
+  if (typeof input !== "object" || input === null || Array.isArray(input))
+    throw new UsageError(`${file} holds no input: an input is one JSON object.`);
+  return input;
+}
+
+const testedText = (tests: number): string =>
+  `the policy compiles${tests === 0 ? ", and has no tests" : tests === 1 ? ", and its test passes" : `, and its ${tests} tests pass`}\nGive --input FILE to judge an input; datapilot policy explain DECISION --json shows the input of a past decision.\n`;
+
+const judgedText = ({ outcome, rules }: EvaluatePolicyResponse): string =>
+  `${OUTCOMES[outcome] ?? ""}\n${rules.map((r) => `  ${printable(r.id)}: ${RESULTS[r.result] ?? ""}${r.message === "" ? "" : `  ${printable(r.message)}`}\n`).join("")}`;
+
 export function addPolicies(program: Command, io: Io): void {
   const policy = program.command("policy").description("rules that admit or refuse");
   const body = (file: string) => {
     try {
       return fromJson(PolicySchema, readJson(file));
     } catch (error) {
-      if (error instanceof UsageError || !(error instanceof Error)) throw error;
+      if (error instanceof UsageError || !(error instanceof Error) || "code" in error) throw error;
       throw new UsageError(`${file} is not a policy: ${error.message}`);
     }
   };
@@ -309,20 +371,19 @@ export function addPolicies(program: Command, io: Io): void {
   });
   declare(policy, io, {
     example: "datapilot policy test fit.json --input input.json",
-    options: [["--input <file>", "an input to judge"]],
+    options: [["--input <file>", "an input to judge; `policy explain DECISION --json` shows those of past decisions"]],
     run: async (c) => {
-      const input = c.text("input");
+      const file = c.text("input");
+      const input = file === undefined ? undefined : inputIn(file);
+      const policy = body(c.args[0] ?? "");
       c.show(
         EvaluatePolicyResponseSchema,
-        await c.connect().policy.evaluatePolicy({
-          policy: body(c.args[0] ?? ""),
-          ...(input === undefined ? {} : { input: readJson(input) as Record<string, never> }),
-        }),
+        await c.connect().policy.evaluatePolicy({ policy, ...(input === undefined ? {} : { input }) }),
         (m) =>
-          `${["", "allow", "require_approval", "deny", "error"][m.outcome] ?? ""}\n${m.rules.map((r) => `  ${r.id}: ${["", "holds", "fails", "skipped", "waived", "error"][r.result] ?? ""}\n`).join("")}${m.warnings.map((w) => `  ${paint(io, "yellow", "warning")} ${w}\n`).join("")}`,
+          `${input === undefined ? testedText(policy.tests.length) : judgedText(m)}${m.warnings.map((w) => `  ${paint(io, "yellow", "warning")} ${printable(w)}\n`).join("")}`,
       );
     },
-    summary: "compile a policy, run its tests, judge an input",
+    summary: "compile a policy, run its tests, and judge an input when one is given",
     words: "test <file>",
   });
   declare(policy, io, {
@@ -346,6 +407,20 @@ export function addPolicies(program: Command, io: Io): void {
     words: "activate <policy>",
   });
   declare(policy, io, {
+    example: "datapilot policy list --project fraud",
+    options: [AS_OF],
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        ListResponseSchema,
+        await listAll(k.policy.listPolicies, { asOf: c.number("asOf") ?? 0, project: k.project }),
+        (m) => resourceTable(m.resources),
+      );
+    },
+    summary: "a project's own policies, drafts too",
+    words: "list",
+  });
+  declare(policy, io, {
     example: "datapilot policy effective --project fraud",
     options: [["--target <target>", "only of this target"], AS_OF],
     run: async (c) => {
@@ -367,7 +442,7 @@ export function addPolicies(program: Command, io: Io): void {
     example: "datapilot policy explain sha256:0123…",
     run: async (c) =>
       c.show(GetResponseSchema, await c.connect().policy.getDecision({ name: c.args[0] ?? "" }), (m) =>
-        m.resource === undefined ? "" : decisionText(io, m.resource),
+        m.resource === undefined ? "" : decisionText(io, m.resource, true),
       ),
     summary: "why a decision came out as it did, rule by rule",
     words: "explain <decision>",
@@ -419,9 +494,8 @@ export function addPolicies(program: Command, io: Io): void {
       const k = c.connect();
       c.show(
         ListResponseSchema,
-        await k.approval.listApprovalRequests({
+        await listAll(k.approval.listApprovalRequests, {
           filter: c.options["all"] === true ? "" : "status = open",
-          pageSize: 1000,
           project: k.project,
         }),
         (m) => resourceTable(m.resources),
@@ -436,7 +510,7 @@ export function addPolicies(program: Command, io: Io): void {
       const answer = await c.connect().approval.getApprovalRequest({ name: c.args[0] ?? "" });
       c.show(GetApprovalRequestResponseSchema, answer, (m) => {
         const b = m.request?.body.case === "approvalRequest" ? m.request.body.value : undefined;
-        return `${m.request === undefined ? "" : resourceLine(io, m.request)}${m.state}, ${b?.target ?? ""}, until ${b?.expiresAt ?? ""}\nsign this digest: ${paint(io, "bold", b?.actionDigest ?? "")}\nevidence: ${b?.evidenceDigest ?? ""}\n${m.subjects.map((s) => `about: ${resourceLine(io, s)}`).join("")}${m.decision === undefined ? "" : decisionText(io, m.decision)}${m.votes.map((v) => `vote: ${resourceLine(io, v)}`).join("")}`;
+        return `${m.request === undefined ? "" : resourceLine(io, m.request)}${m.state}, ${b?.target ?? ""}, until ${b?.expiresAt ?? ""}\nsign this digest: ${paint(io, "bold", b?.actionDigest ?? "")}\nevidence: ${b?.evidenceDigest ?? ""}\n${m.subjects.map((s) => `about: ${resourceLine(io, s)}`).join("")}${m.decision === undefined ? "" : decisionText(io, m.decision)}${m.signatures.map(signatureText).join("")}`;
       });
     },
     summary: "what exactly is asked for, and what it rests on",

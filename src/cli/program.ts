@@ -9,15 +9,19 @@ import { declare, EXAMPLES, type Spec, UsageError } from "./command.ts";
 import { addData } from "./data.ts";
 import { addAccess, addPolicies } from "./govern.ts";
 import { document, EXIT, Exit, type Io, paint } from "./io.ts";
+import { addReplicate, type ReplicatePorts } from "./replicate.ts";
 import { addRun } from "./run.ts";
 import { addSpool } from "./spool.ts";
 import { addVerify, type VerifyPorts } from "./verify.ts";
 
 export interface ProgramParts {
   readonly version: string;
+  readonly replicate: ReplicatePorts;
   readonly verify: VerifyPorts;
   /** Commands of the server's side, listed first. */
   readonly local: readonly Spec[];
+  /** Commands under `repair`. */
+  readonly repair: readonly Spec[];
 }
 
 export function createProgram(io: Io, parts: ProgramParts): Command {
@@ -28,6 +32,8 @@ export function createProgram(io: Io, parts: ProgramParts): Command {
     .showHelpAfterError("(datapilot COMMAND --help shows an example)");
   program.configureOutput({ writeErr: io.err, writeOut: io.out });
   for (const spec of parts.local) declare(program, io, spec);
+  const repair = program.command("repair").description("Mend a ledger that stopped, after a person has looked");
+  for (const spec of parts.repair) declare(repair, io, spec);
   addAccess(program, io);
   addData(program, io);
   addPolicies(program, io);
@@ -36,6 +42,7 @@ export function createProgram(io: Io, parts: ProgramParts): Command {
   addLineage(program, io);
   addLog(program, io);
   addVerify(program, io, parts.verify);
+  addReplicate(program, io, parts.replicate);
   finish(program);
   return program;
 }
@@ -55,31 +62,35 @@ const RUN_WORDS = new Set(["plan", "show", "list", "compare", "exec", "help", "-
 export const withoutShorthand = (argv: readonly string[]): string[] =>
   argv[0] === "run" && !RUN_WORDS.has(argv[1] ?? "--help") ? ["run", "exec", ...argv.slice(1)] : [...argv];
 
+function isJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf("--");
+  return argv.slice(0, end < 0 ? undefined : end).includes("--json");
+}
+
+const failure = (reason: string, message: string, metadata: Readonly<Record<string, string>> = {}): string =>
+  document({ message, metadata: { ...metadata }, reason, receipt: metadata["receipt"] ?? null });
+
 /** Runs a command line; gives the exit code. */
 export async function runProgram(program: Command, argv: readonly string[], io: Io): Promise<number> {
   try {
     await program.parseAsync(withoutShorthand(argv), { from: "user" });
     return EXIT.done;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return EXIT.done;
+      // Told on standard error already.
+      if (isJson(argv)) io.out(failure("USAGE", error.message.replace(/^error: /, "")));
+      return EXIT.usage;
+    }
     const exit = error instanceof UsageError ? new Exit(EXIT.usage, "USAGE", error.message) : exitOf(error);
     if (exit.message !== "") {
-      const end = argv.indexOf("--");
-      if (argv.slice(0, end < 0 ? undefined : end).includes("--json"))
-        io.out(
-          document({
-            message: exit.message,
-            metadata: { ...exit.metadata },
-            reason: exit.reason,
-            receipt: exit.metadata["receipt"] ?? null,
-          }),
-        );
+      if (isJson(argv)) io.out(failure(exit.reason, exit.message, exit.metadata));
       else {
         const label =
           exit.code === EXIT.refused
             ? paint(io, "inverse", paint(io, "red", " REFUSED "))
             : exit.code === EXIT.pending
-              ? paint(io, "yellow", "waits for approval")
+              ? paint(io, "yellow", "pending")
               : paint(io, "red", "error");
         const facts = Object.entries(exit.metadata)
           .map(([k, v]) => `  ${k}: ${v}\n`)

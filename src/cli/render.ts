@@ -1,4 +1,5 @@
 /** How resources and receipts look in words. */
+import type { Signature } from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
 import type { Resource, WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { type Io, paint, printable, shortId, table } from "./io.ts";
 
@@ -30,7 +31,8 @@ export function written(io: Io, response: WriteResponse): string {
   return lines.join("");
 }
 
-const enumWord = (value: number, names: Readonly<Record<string, number | string>>): string => {
+/** The name of an enum's value, lower-case. */
+export const enumWord = (value: number, names: Readonly<Record<string, number | string>>): string => {
   const name = Object.entries(names).find(([, v]) => v === value)?.[0] ?? String(value);
   return name.toLowerCase();
 };
@@ -38,8 +40,8 @@ const enumWord = (value: number, names: Readonly<Record<string, number | string>
 const OUTCOMES = { allow: 1, deny: 3, error: 4, require_approval: 2 };
 const RESULTS = { error: 5, fails: 2, holds: 1, skipped: 3, waived: 4 };
 
-/** A decision rule by rule, with the values that each failing rule saw. */
-export function decisionText(io: Io, decision: Resource): string {
+/** A decision, with the rules that failed and what they saw; with all rules when asked. */
+export function decisionText(io: Io, decision: Resource, all = false): string {
   if (decision.body.case !== "decision") return resourceLine(io, decision);
   const body = decision.body.value;
   const outcome = enumWord(body.outcome, OUTCOMES);
@@ -49,10 +51,14 @@ export function decisionText(io: Io, decision: Resource): string {
   for (const policy of body.policies) {
     for (const rule of policy.rules) {
       const result = enumWord(rule.result, RESULTS);
-      if (result === "holds" || result === "skipped") continue;
-      lines.push(
-        `  ${result === "waived" ? paint(io, "yellow", "waived") : paint(io, "red", result)}  ${printable(rule.id)}: ${printable(rule.message)}\n`,
-      );
+      const isFine = result === "holds" || result === "skipped";
+      if (isFine && !all) continue;
+      // Approved by those whom it asks, or a warning.
+      const isMet = result === "fails" && outcome === "allow";
+      const mark = isFine
+        ? result
+        : paint(io, isMet || result === "waived" ? "yellow" : "red", isMet ? "fails, does not refuse" : result);
+      lines.push(`  ${mark}  ${printable(rule.id)}${rule.message === "" ? "" : `: ${printable(rule.message)}`}\n`);
       for (const seen of rule.seen)
         lines.push(paint(io, "dim", `         saw ${printable(seen.path)} = ${printable(seen.value)}\n`));
     }
@@ -80,3 +86,7 @@ export const resourceTable = (resources: readonly Resource[]): string =>
           shortId(r.record),
         ]),
       );
+
+/** Who signed what, when, meaning what. */
+export const signatureText = ({ meaning, printedName, signedAt, statement, verdict }: Signature): string =>
+  `  ${verdict === "reject" ? "rejected" : "approved"} by ${printedName === "" ? "(name erased)" : printable(printedName)} at ${signedAt}, meaning ${meaning}: ${printable(statement)}\n`;

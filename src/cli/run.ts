@@ -44,7 +44,7 @@ import {
 } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import { formatProofFile } from "../note/proof-file.ts";
 import { parseHex, utf8 } from "../std/bytes.ts";
-import { type Connection, exitOf } from "./client.ts";
+import { type Connection, exitOf, listAll } from "./client.ts";
 import { AS_OF, type Context, declare, UsageError } from "./command.ts";
 import { EXIT, Exit, type Io, paint, table } from "./io.ts";
 import { ciOf, codeOf, hostOf, lockfilesOf, observedOf, refOf } from "./observe.ts";
@@ -510,7 +510,7 @@ export function addRun(program: Command, io: Io): void {
       const k = c.connect();
       c.show(
         ListResponseSchema,
-        await k.run.listRuns({ asOf: c.number("asOf") ?? 0, pageSize: 1000, project: k.project }),
+        await listAll(k.run.listRuns, { asOf: c.number("asOf") ?? 0, project: k.project }),
         (m) => resourceTable(m.resources),
       );
     },

@@ -1,6 +1,7 @@
 /**
- * Records artifacts once the store holds them. Each is read once, whole, and hashed: the record says what the server checked,
- * not what the client said. A batch is recorded whole or not at all.
+ * Records artifacts once the store holds them. The record says what was checked, not what the client said: a store that checked the
+ * digest at the upload vouches for it, from another each artifact is read once, whole, and hashed. Before the record, the bytes are
+ * locked for as long as the ledger holds what it records. A batch is recorded whole or not at all.
  */
 import { createHash } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
@@ -16,9 +17,12 @@ import { contentIdentity } from "../fold/identity.ts";
 import { callerPermissions } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
 import { findProject } from "../identity/ledger.ts";
+import { createRetention } from "../log/retention.ts";
 import type { Draft } from "../log/submission.ts";
+import { assertDefined } from "../std/assert.ts";
 import type { RecordId } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
+import { findBlob } from "../store/find-blob.ts";
 import { type Admission, draft, type Plan } from "./admission.ts";
 import { artifactOf } from "./artifacts.ts";
 import { bodyOf } from "./body.ts";
@@ -67,7 +71,7 @@ async function complete(
   artifacts: readonly Artifact[],
   signal: AbortSignal | undefined,
 ): Promise<Written<Places>> {
-  const flaws = await verify(deps, caller, request.project, artifacts, signal);
+  const flaws = await verify(deps, caller, request, artifacts, signal);
   return perform(deps, caller, specOf(request, "artifact.write"), (a) => plan(a, artifacts, flaws), signal);
 }
 
@@ -93,18 +97,19 @@ function plan(a: Admission, artifacts: readonly Artifact[], flaws: ReadonlyMap<s
 async function verify(
   deps: Deps,
   caller: Caller,
-  name: string,
+  request: { readonly project: string; readonly validateOnly: boolean },
   artifacts: readonly Artifact[],
   signal: AbortSignal | undefined,
 ): Promise<ReadonlyMap<string, Fault>> {
   const flaws = new Map<string, Fault>();
-  const project = writableProject(deps, caller, name);
+  const project = writableProject(deps, caller, request.project);
   if (project === undefined || artifacts.length > MAX_BATCH) return flaws;
+  const hold = request.validateOnly ? undefined : retainUntil(deps);
   const seen = new Set<string>();
   for (const { digest, sizeBytes } of artifacts) {
     if (!/^sha256:[0-9a-f]{64}$/.test(digest) || seen.has(digest) || isKnown(deps, project, digest)) continue;
     seen.add(digest);
-    const flaw = await verifyBytes(deps, blobKey(project, digest), digest, sizeBytes, signal);
+    const flaw = await verifyBytes(deps, blobKey(project, digest), digest, sizeBytes, hold, signal);
     if (flaw !== undefined) flaws.set(digest, flaw);
   }
   return flaws;
@@ -123,20 +128,51 @@ function isKnown(deps: Deps, project: RecordId, digest: string): boolean {
   return key !== undefined && reader.get("content", key) !== undefined;
 }
 
+/** Until when what is recorded now is held: the ledger's own floor. */
+function retainUntil({ clock, log }: Deps): number {
+  using reader = log.index.reader();
+  const ledger = assertDefined(reader.get("ledger", ""), "an open log has a `ledger` record").value.record;
+  const days = assertDefined(reader.record(ledger), "the `ledger` record is there").record.body[
+    "default_retention_days"
+  ];
+  return createRetention(clock, Number(days))();
+}
+
+/** Finds the bytes, checks them, and locks the version that was checked until `hold`. */
 async function verifyBytes(
   deps: Deps,
   key: string,
   digest: string,
   sizeBytes: number,
+  hold: number | undefined,
   signal: AbortSignal | undefined,
 ): Promise<Fault | undefined> {
-  const opened = await deps.store.open("ledger", key, { signal });
+  const found = await findBlob(deps.store, key, digest.slice(7), signal);
   const metadata = { digest };
-  if (opened === null) {
+  if (found === undefined) {
     return new Fault("ARTIFACT_NOT_UPLOADED", "the store holds no such bytes: upload them first", { metadata });
   }
-  if (opened.sizeBytes !== sizeBytes) {
-    return new Fault("DIGEST_MISMATCH", `the store holds ${opened.sizeBytes} bytes, not ${sizeBytes}`, { metadata });
+  const { info, isVerified } = found;
+  if (info.sizeBytes !== sizeBytes) {
+    return new Fault("DIGEST_MISMATCH", `the store holds ${info.sizeBytes} bytes, not ${sizeBytes}`, { metadata });
+  }
+  const { versionId } = info;
+  const flaw = isVerified ? undefined : await hashBytes(deps, key, versionId, digest, signal);
+  if (flaw === undefined && hold !== undefined) await deps.store.extend("ledger", key, hold, { signal, versionId });
+  return flaw;
+}
+
+async function hashBytes(
+  deps: Deps,
+  key: string,
+  versionId: string | undefined,
+  digest: string,
+  signal: AbortSignal | undefined,
+): Promise<Fault | undefined> {
+  const opened = await deps.store.open("ledger", key, { signal, versionId });
+  const metadata = { digest };
+  if (opened === null) {
+    return new Fault("ARTIFACT_NOT_UPLOADED", "the bytes were removed meanwhile: upload them again", { metadata });
   }
   const hash = createHash("sha256");
   for await (const part of opened.stream) {

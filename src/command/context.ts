@@ -37,11 +37,20 @@ export interface SignedUrl {
   readonly expiresMs: number;
 }
 
+export interface Blob {
+  /** Key of the ledger bucket. */
+  readonly key: string;
+  /** Hex. */
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
+
 /** Addresses at which clients put and get the bytes of artifacts; they never pass through a command. */
 export interface BlobUrls {
   /** For bytes of exactly this key, digest (hex) and length. */
-  put(blob: { readonly key: string; readonly sha256: string; readonly sizeBytes: number }): SignedUrl;
-  get(blob: { readonly key: string; readonly sha256: string; readonly sizeBytes: number }): SignedUrl;
+  put(blob: Blob): Promise<SignedUrl>;
+  /** Throws the Fault ERASED when the store holds no such bytes. */
+  get(blob: Blob): Promise<SignedUrl>;
 }
 
 export interface Deps {

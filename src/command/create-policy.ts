@@ -4,7 +4,7 @@ import type { CreatePolicyRequest } from "../../gen/ts/animus/datapilot/v1/gover
 import type { WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { keys } from "../fold/view.ts";
 import { text } from "../policy/compile.ts";
-import { compilePolicy, runPolicyTests } from "../policy/engine.ts";
+import { assertPolicy } from "../policy/engine.ts";
 import type { RecordId } from "../std/brand.ts";
 import { type Admission, byContent, draft, link } from "./admission.ts";
 import { bodyOf, checkName } from "./body.ts";
@@ -21,8 +21,7 @@ export async function createPolicy(
   const name = checkName(text(body["name"]));
   const permission = body["target"] === "quality.gate" ? "quality.write" : "policy.write";
   // The tests take time, which admission has not; a repeat or a caller without permission pays it as well.
-  compilePolicy(body);
-  runPolicyTests(body);
+  assertPolicy(body);
   return write(
     deps,
     caller,

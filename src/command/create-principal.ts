@@ -1,18 +1,30 @@
 /**
  * A person or a service that may act. Its personal values are stored apart first and the record holds their references; what
- * was stored for a request that came to nothing is removed again.
+ * was stored for a request that came to nothing is removed again. An identity of another system stands for one principal only.
  */
 import { create } from "@bufbuild/protobuf";
-import { IdentitySchema, type Principal, PrincipalSchema } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
+import {
+  type Identity,
+  IdentitySchema,
+  type Principal,
+  PrincipalSchema,
+} from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
 import type { CreatePrincipalRequest } from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
 import type { WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { callerPermissions } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
 import { ledgerOf } from "../identity/ledger.ts";
+import type { Log } from "../log/log.ts";
+import { objects, text } from "../policy/compile.ts";
+import type { JsonObject } from "../record/json.ts";
+import { assertDefined } from "../std/assert.ts";
+import { Fault } from "../std/faults.ts";
 import { draft, named } from "./admission.ts";
 import { bodyOf, checkName, invalid, textOf } from "./body.ts";
 import type { Deps } from "./context.ts";
 import { isRefusal, ledgerSpecOf, perform, respond } from "./write.ts";
+
+const PAGE = 500;
 
 /** Stands for a value that is not stored. */
 const UNSTORED = `personal:sha256:${"0".repeat(64)}`;
@@ -22,6 +34,20 @@ export async function createPrincipal(
   caller: Caller,
   request: CreatePrincipalRequest,
   signal?: AbortSignal,
+): Promise<WriteResponse> {
+  const claims = request.principal?.identities ?? [];
+  if (claims.length === 0 || !mayCreate(deps, caller)) return record(deps, caller, request, signal);
+  return inTurn(deps.log, async () => {
+    await checkIdentities(deps, request.principal?.name ?? "", claims, signal);
+    return record(deps, caller, request, signal);
+  });
+}
+
+async function record(
+  deps: Deps,
+  caller: Caller,
+  request: CreatePrincipalRequest,
+  signal: AbortSignal | undefined,
 ): Promise<WriteResponse> {
   const stored: string[] = [];
   const keep = async (value: string): Promise<string> => {
@@ -51,6 +77,53 @@ export async function createPrincipal(
   });
   if (done.repeated || done.plan.existing !== undefined) await discard();
   return respond(done);
+}
+
+const turns = new WeakMap<Log, Promise<unknown>>();
+
+/** What one request claims, the next one must see; no view can guard it, because values are not in the records. */
+function inTurn<T>(log: Log, work: () => Promise<T>): Promise<T> {
+  const mine = (turns.get(log) ?? Promise.resolve()).then(work);
+  turns.set(
+    log,
+    mine.catch(() => undefined),
+  );
+  return mine;
+}
+
+/** Throws IDENTITY_TAKEN when another principal has one of the identities, in force or not. */
+async function checkIdentities(
+  { log, personal }: Deps,
+  name: string,
+  claims: readonly Identity[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (const { body, index } of principals(log)) {
+    if (body["name"] === name) continue;
+    for (const identity of objects(body["identities"])) {
+      const claim = claims.find((c) => c.issuer === identity["issuer"] && c.claim === identity["claim"]);
+      if (claim === undefined || (await personal.get(text(identity["value"]), signal)) !== claim.value) continue;
+      throw new Fault("IDENTITY_TAKEN", `another principal is that ${claim.claim} of ${claim.issuer}: use it`, {
+        metadata: { log_index: String(index), principal: text(body["name"]) },
+      });
+    }
+  }
+}
+
+/** Bodies of all principals. */
+function principals({ index }: Log): { readonly body: JsonObject; readonly index: number }[] {
+  using reader = index.reader();
+  const found = [];
+  for (let from = 0; ; ) {
+    const page = reader.list({ from, kinds: ["principal"], limit: PAGE });
+    for (const at of page) {
+      const entry = assertDefined(reader.entry(at), "a listed entry is there");
+      const { record } = assertDefined(reader.record(entry.record), "a listed record is there");
+      found.push({ body: record.body, index: at });
+    }
+    if (page.length < PAGE) return found;
+    from = (page.at(-1) ?? 0) + 1;
+  }
 }
 
 function mayCreate(deps: Deps, caller: Caller): boolean {

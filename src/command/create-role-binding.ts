@@ -8,13 +8,13 @@ import type { CreateRoleBindingRequest } from "../../gen/ts/animus/datapilot/v1/
 import type { WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import type { Caller } from "../identity/caller.ts";
 import { ledgerOf } from "../identity/ledger.ts";
-import { LEDGER_ROLES, parseRole, type Role } from "../identity/roles.ts";
+import { LEDGER_ROLES, parseRole, ROLES, type Role } from "../identity/roles.ts";
 import type { Draft } from "../log/submission.ts";
 import type { RecordId } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
 import { parseTime } from "../std/ports.ts";
 import { actionOf } from "./action.ts";
-import { type Admission, draft, findByContent, type Plan } from "./admission.ts";
+import { type Admission, draft, findByContent, link, type Plan } from "./admission.ts";
 import { bodyOf, checkName, checkTime, invalid } from "./body.ts";
 import type { Deps } from "./context.ts";
 import { gated } from "./decide.ts";
@@ -58,13 +58,15 @@ export function planRoleBinding(a: Admission, request: CreateRoleBindingRequest)
       request: { role, member },
       action: actionOf("CreateRoleBinding", request),
     },
-    (): readonly Draft[] => [binding],
+    (decision, approvals): readonly Draft[] => [
+      { ...binding, links: [...link("decision", decision), ...link("approval", ...approvals)] },
+    ],
   );
 }
 
 function checkRole(a: Admission, text: string): Role {
   const role = parseRole(text);
-  if (role === undefined) throw invalid("role", "is not a role");
+  if (role === undefined) throw invalid("role", `is none of ${Object.keys(ROLES).join(", ")}`);
   if (LEDGER_ROLES.includes(role) && a.project !== ledgerOf(a.reader)) {
     throw invalid("role", `is ${role}, which only _ledger binds`);
   }

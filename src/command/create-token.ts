@@ -6,12 +6,14 @@ import {
   type CreateTokenResponse,
   CreateTokenResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
+import { bindingsOf, callerPermissions } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
-import { parsePermission } from "../identity/roles.ts";
+import { parsePermission, permissionsOfRole } from "../identity/roles.ts";
 import { createSecret, TOKEN_DEFAULT_DAYS, TOKEN_MAX_DAYS } from "../identity/token.ts";
+import type { RecordId } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
 import { formatTime } from "../std/ports.ts";
-import { created, draft, link } from "./admission.ts";
+import { type Admission, created, draft, link } from "./admission.ts";
 import { bodyOf, invalid } from "./body.ts";
 import type { Deps } from "./context.ts";
 import { resolvePrincipal } from "./owner.ts";
@@ -37,6 +39,7 @@ export async function createToken(
       const unknown = permissions.find((p) => parsePermission(p) === undefined);
       if (unknown !== undefined) throw invalid("permissions", `has ${unknown.slice(0, 64)}, which is no permission`);
       checkScope(caller, permissions);
+      checkRights(a, principal, permissions);
       const days = request.days === 0 ? TOKEN_DEFAULT_DAYS : request.days;
       if (days > TOKEN_MAX_DAYS) throw invalid("days", `is above ${TOKEN_MAX_DAYS}`);
       const body = bodyOf(
@@ -68,4 +71,23 @@ function checkScope(caller: Caller, permissions: readonly string[]): void {
   throw new Fault("SCOPE_EXCEEDS_ISSUER", "your token is limited: name permissions that it has", {
     metadata: { permissions: limit.join(",") },
   });
+}
+
+/**
+ * Nobody hands out rights over the ledger that he has not himself. Votes are not among them: whoever administers principals renews
+ * the tokens of approvers, and whether a vote counts is for the rules of approval.
+ */
+function checkRights(a: Admission, principal: RecordId, permissions: readonly string[]): void {
+  const own = callerPermissions(a.reader, a.caller, a.project, a.nowMs);
+  const given = bindingsOf(a.reader, principal, a.project, a.nowMs)
+    .filter((b) => b.group === undefined)
+    .flatMap((b) => permissionsOfRole(b.role));
+  const asked = permissions.length === 0 ? given : given.filter((p) => permissions.includes(p));
+  const beyond = [...new Set(asked.filter((p) => !own.has(p)))].toSorted();
+  if (beyond.length === 0) return;
+  throw new Fault(
+    "SCOPE_EXCEEDS_ISSUER",
+    `the token would permit ${beyond.join(", ")} in the ledger, which you may not: ask somebody who may, or name fewer permissions`,
+    { metadata: { permissions: beyond.join(",") } },
+  );
 }

@@ -1,10 +1,11 @@
 /** Where artifacts' bytes are to be had. That they were asked for is recorded before the addresses are given. */
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { AccessAction, AccessSchema } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
 import {
   type BatchGetDownloadUrlsRequest,
   type BatchGetDownloadUrlsResponse,
   BatchGetDownloadUrlsResponseSchema,
+  type DownloadUrlSchema,
 } from "../../gen/ts/animus/datapilot/v1/artifact_pb.ts";
 import { callerPermissions, notFound } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
@@ -59,8 +60,10 @@ export async function batchGetDownloadUrls(
     });
   }
   const receipt = done.receipt(done.plan.primary);
+  const urls: DownloadUrlFields[] = [];
+  for (const id of value.artifacts) urls.push(await urlOf(deps, value.project, id));
   return create(BatchGetDownloadUrlsResponseSchema, {
-    urls: value.artifacts.map((id) => urlOf(deps, value.project, id)),
+    urls,
     ...(receipt === undefined ? {} : { receipt }),
   });
 }
@@ -112,15 +115,21 @@ function findArtifact(a: Admission, text: string): RecordId {
   return resolve(a, text, ["artifact"], "artifacts");
 }
 
-function urlOf(deps: Deps, project: RecordId, id: RecordId) {
-  using reader = deps.log.index.reader();
-  const { body } = assertDefined(reader.record(id), "an admitted artifact is there").record;
+type DownloadUrlFields = MessageInitShape<typeof DownloadUrlSchema>;
+
+async function urlOf(deps: Deps, project: RecordId, id: RecordId): Promise<DownloadUrlFields> {
+  const body = bodyOfRecord(deps, id);
   const digest = textOf(body, "digest");
   const sizeBytes = Number(body["size_bytes"] ?? 0);
-  const { url, expiresMs } = deps.uploads.get({
+  const { url, expiresMs } = await deps.uploads.get({
     key: blobKey(project, digest),
     sha256: digest.slice(7),
     sizeBytes,
   });
   return { artifact: id, digest, sizeBytes, downloadUrl: url, expiresAt: formatTime(expiresMs) };
+}
+
+function bodyOfRecord(deps: Deps, id: RecordId) {
+  using reader = deps.log.index.reader();
+  return assertDefined(reader.record(id), "an admitted artifact is there").record.body;
 }

@@ -9,6 +9,7 @@ import type { Permission } from "../identity/roles.ts";
 import { digestOf, parseRecordId, type RecordId } from "../std/brand.ts";
 import { concat } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
+import { findBlob } from "../store/find-blob.ts";
 import { artifactKey } from "../store/keys.ts";
 import type { Admission } from "./admission.ts";
 import { resolve } from "./admission.ts";
@@ -100,6 +101,11 @@ function findManifest(
   return typeof digest === "string" ? { project, digest } : undefined;
 }
 
+async function openBlob(deps: Deps, key: string, id: RecordId, signal: AbortSignal | undefined) {
+  const found = await findBlob(deps.store, key, digestOf(id), signal);
+  return found === undefined ? null : deps.store.open("ledger", key, { signal, versionId: found.info.versionId });
+}
+
 async function readArtifact(
   deps: Deps,
   project: RecordId,
@@ -108,7 +114,7 @@ async function readArtifact(
 ): Promise<Uint8Array> {
   const id = parseRecordId(digest);
   const opened =
-    id === undefined ? null : await deps.store.open("ledger", artifactKey(digestOf(project), digestOf(id)), { signal });
+    id === undefined ? null : await openBlob(deps, artifactKey(digestOf(project), digestOf(id)), id, signal);
   if (opened === null) throw new Fault("ERASED", "the manifest's bytes are not in the store any more");
   const parts: Uint8Array[] = [];
   let length = 0;

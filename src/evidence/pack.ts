@@ -16,6 +16,7 @@ import { type Digest, digestOf, parseRecordId, type RecordId, type TreeSize } fr
 import { equalBytes, formatHex, utf8 } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import { Violation } from "../std/violation.ts";
+import { findBlob } from "../store/find-blob.ts";
 import { artifactKey } from "../store/keys.ts";
 import type { ObjectStore } from "../store/object-store.ts";
 import { type SelectOptions, select, type Why } from "./select.ts";
@@ -154,7 +155,7 @@ export async function buildPack(
     else outside.push({ id, type: "artifact", why: request.blobs === undefined ? "not-included" : "not-granted" });
   }
   for (const blob of blobs)
-    if ((await store.head("ledger", blob.key))?.sizeBytes !== blob.size) throw absentBlob(blob.sha256);
+    if ((await findBlob(store, blob.key, blob.sha256))?.info.sizeBytes !== blob.size) throw absentBlob(blob.sha256);
 
   const members: { name: string; bytes: Uint8Array }[] = [{ bytes: request.checkpoint, name: "checkpoint" }];
   const history = historyLines(request.anchors, checkpoint, nodes);
@@ -201,7 +202,9 @@ export async function buildPack(
       }
       for (const blob of blobs) {
         signal?.throwIfAborted();
-        const opened = await store.open("ledger", blob.key);
+        const found = await findBlob(store, blob.key, blob.sha256, signal);
+        const versionId = found?.info.versionId;
+        const opened = found === undefined ? null : await store.open("ledger", blob.key, { signal, versionId });
         if (opened?.sizeBytes !== blob.size) throw absentBlob(blob.sha256);
         yield memberHeader(blob.name, blob.size);
         yield* opened.stream;

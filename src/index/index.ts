@@ -27,7 +27,7 @@ export interface Watermark {
   readonly published: TreeSize;
 }
 
-/** A commit to apply; with its bytes it is kept in the tail until it is published. */
+/** A commit to apply; with its bytes it is kept in the tail until it is published, and some time longer. */
 export interface AppliedCommit extends ValidCommit {
   /** What the fold says of each item, when whoever made the commit has folded them on top of the same state. */
   readonly ops?: readonly (readonly Op[])[];
@@ -112,15 +112,15 @@ export interface Index extends AsyncDisposable {
   /** Applies the commits that follow the watermark in one transaction; a gap is a bug and asserts. */
   apply(commits: readonly AppliedCommit[]): void;
   setMaterialised(size: TreeSize): void;
-  /** Also drops the tail below. */
-  setPublished(size: TreeSize): void;
+  /** Also drops the tail below, except commits whose time is not before `keepFrom`. */
+  setPublished(size: TreeSize, keepFrom?: string): void;
   /** Answers for the first `asOf` entries; for all when absent. */
   reader(asOf?: TreeSize): IndexReader;
   /** Hashes of the complete subtrees of the applied tree. */
   nodes(): NodeReader;
   /** The frontier of the applied tree, for comparison with one computed from commits. */
   frontier(): readonly Uint8Array[];
-  /** Bytes of commit `n` while it is not published. */
+  /** Bytes of commit `n` while it is in the tail: not published, or young. */
   commitBytes(n: number): Uint8Array | undefined;
   /** Waits until everything applied is on the disk. */
   flush(): Promise<void>;

@@ -4,6 +4,7 @@
  */
 import type { AppliedCommit, Index, IndexReader } from "../index/index.ts";
 import { consistencyProof } from "../merkle/proofs.ts";
+import type { SignatureVerifier } from "../note/signatures.ts";
 import type { CommitChain } from "../record/chain.ts";
 import { assert } from "../std/assert.ts";
 import type { RecordId, TreeSize } from "../std/brand.ts";
@@ -61,6 +62,11 @@ export class Applied {
     for (const item of commit.items) this.tree.append(item.leaf);
     this.#reader[Symbol.dispose]();
     this.#reader = this.index.reader();
+  }
+
+  /** Goes past junk in the next slot, which the next commit then voids; entries and index stay as they are. */
+  skip(junk: Uint8Array, verifier: SignatureVerifier): void {
+    this.#chain = this.#chain.skip(junk, verifier);
   }
 
   [Symbol.dispose](): void {

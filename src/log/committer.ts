@@ -7,30 +7,21 @@
  * - Never overwrites, and never reads absence as failure: the first PUT may still land.
  */
 
-import type { SignatureVerifier } from "../note/signatures.ts";
-import type { CommitChain, ValidCommit } from "../record/chain.ts";
-import type { RecordId } from "../std/brand.ts";
+import type { ValidCommit } from "../record/chain.ts";
 import { equalBytes } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import type { Clock } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
-import type { CommitSlots } from "./slots.ts";
+import { type CommitBase, readNext, type SlotReading, squatted } from "./next-slot.ts";
 
 export type CommitResult =
   | { readonly kind: "ours" }
   | { readonly kind: "lost"; readonly bytes: Uint8Array; readonly commit: ValidCommit }
   | { readonly kind: "refused"; readonly fault: Fault };
 
-/** What the next commit is judged against. */
-export interface CommitBase {
-  readonly chain: CommitChain;
-  readonly knows: (id: RecordId) => boolean;
-}
-
 export interface CommitterOptions {
-  readonly slots: CommitSlots;
+  readonly reading: SlotReading;
   readonly clock: Clock;
-  readonly verifier: SignatureVerifier;
   /** Called before each repetition, with the fault when the store gave one: whoever waits past a deadline can be told so. */
   readonly onRetry?: (attempt: number, fault: Fault | undefined) => void;
 }
@@ -73,33 +64,20 @@ export class Committer {
     const { chain } = base;
     let put: "created" | "exists" | "unknown";
     try {
-      put = await this.#options.slots.create(chain.n, bytes, signal);
+      put = await this.#options.reading.slots.create(chain.n, bytes, signal);
     } catch (error) {
       if (signal.aborted || !(error instanceof Fault) || error.reason !== "STORE_UNAVAILABLE") throw error;
       return { fault: error, kind: "refused" };
     }
     if (put === "created") return { kind: "ours" };
     if (put === "unknown") return undefined;
-    const found = await this.#options.slots.read(chain.n, signal);
-    if (found === "unknown") return undefined;
-    // The store says that it exists and then that it does not: something hides it.
-    if (found === null) throw new Violation("commit.hidden", `slot ${chain.n} is occupied and reads as absent`);
-    if (equalBytes(found, bytes)) return { kind: "ours" };
-    return { bytes: found, commit: judge(base, found, this.#options.verifier), kind: "lost" };
-  }
-}
-
-/** What foreign bytes in the next slot are: a valid commit, or a reason to stop. */
-export function judge({ chain, knows }: CommitBase, bytes: Uint8Array, verifier: SignatureVerifier): ValidCommit {
-  try {
-    return chain.check(bytes, verifier, knows);
-  } catch (error) {
-    if (error instanceof Violation && chain.isJunk(bytes, verifier)) {
-      throw new Violation(
-        "commit.squatted",
-        `slot ${chain.n} holds bytes that no commit key of this ledger signed (${error.code}: ${error.message})`,
-      );
-    }
-    throw error;
+    const next = await readNext(base, this.#options.reading, true, signal);
+    if (next === "unknown") return undefined;
+    if (next.kind === "commit")
+      return equalBytes(next.bytes, bytes)
+        ? { kind: "ours" }
+        : { bytes: next.bytes, commit: next.commit, kind: "lost" };
+    if (next.junk.length > 0) throw squatted(next.junk);
+    throw new Violation("commit.hidden", `slot ${chain.n} is occupied and has no version that could be read`);
   }
 }

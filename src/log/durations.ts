@@ -1,20 +1,42 @@
-/** How long the last commits took, for deadlines and for advice on when to try again. */
+/**
+ * How long commits took lately, for deadlines and for advice on when to try again. What is older than a minute is forgotten:
+ * requests that are refused because the store was slow would otherwise be refused for ever, since none of them tries it again.
+ */
+import type { Clock } from "../std/ports.ts";
+
 const KEPT = 128;
+const KEPT_MS = 60_000;
+/** Fewer say nothing of the ninety-ninth in a hundred. */
+const ENOUGH = 8;
 
 export class Durations {
-  readonly #last: number[] = [];
-  #next = 0;
+  readonly #clock: Pick<Clock, "monotonic">;
+  #last: { readonly ms: number; readonly at: number }[] = [];
   #p99 = 0;
+  /** When the oldest of them is forgotten. */
+  #until = Number.POSITIVE_INFINITY;
 
-  note(ms: number): void {
-    this.#last[this.#next] = ms;
-    this.#next = (this.#next + 1) % KEPT;
-    if (this.#last.length < 8) return;
-    this.#p99 = this.#last.toSorted((a, b) => a - b)[Math.floor(this.#last.length * 0.99)] ?? 0;
+  constructor(clock: Pick<Clock, "monotonic">) {
+    this.#clock = clock;
   }
 
-  /** 0 before anything is known. */
+  note(ms: number): void {
+    this.#last.push({ at: this.#clock.monotonic(), ms });
+    if (this.#last.length > KEPT) this.#last.shift();
+    this.#forget();
+  }
+
+  /** Milliseconds; 0 while too little is known. */
   p99(): number {
+    if (this.#clock.monotonic() >= this.#until) this.#forget();
     return this.#p99;
+  }
+
+  #forget(): void {
+    const from = this.#clock.monotonic() - KEPT_MS;
+    this.#last = this.#last.filter((d) => d.at > from);
+    this.#until = (this.#last[0]?.at ?? Number.POSITIVE_INFINITY) + KEPT_MS;
+    const sorted = this.#last.map((d) => d.ms).toSorted((a, b) => a - b);
+    this.#p99 = sorted.length < ENOUGH ? 0 : (sorted[Math.floor(sorted.length * 0.99)] ?? 0);
   }
 }

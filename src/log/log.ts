@@ -1,35 +1,42 @@
 /**
- * The log as the rest of the server sees it: submit a change, get it back with its place and a proof. `openLog` recovers, fences
- * older writers off, and joins the parts; it is the only place that knows them all.
+ * The log as the rest of the server sees it: submit a change, get it back with its place and a proof. It is always the same applied
+ * log; what changes is who extends it:
+ *
+ * - it *follows*: brings in what others commit, answers reads, and takes no changes;
+ * - it *leads*: one term of office as the writer (`tenure.ts`).
+ *
+ * `openLog` recovers, then leads or follows; `lead` and `follow` switch later, one at a time and never both. Who should lead is not
+ * decided here (`election.ts`), and safety never depends on it: two that lead contend for the same slot, and one learns of it.
  */
 import type { Index } from "../index/index.ts";
 import { inclusionProof } from "../merkle/proofs.ts";
+import type { VerifierKey } from "../note/keys.ts";
 import type { SignatureVerifier } from "../note/signatures.ts";
 import type { ValidCommit } from "../record/chain.ts";
 import { parseCommit } from "../record/commit.ts";
 import { parseRecord } from "../record/record.ts";
 import { assert, assertDefined } from "../std/assert.ts";
 import type { LogIndex, RecordId, TreeSize } from "../std/brand.ts";
-import { formatHex } from "../std/bytes.ts";
+import { Fault } from "../std/faults.ts";
 import type { Clock, Random } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
+import { HEAD_CHECKPOINT } from "../store/keys.ts";
 import type { ObjectStore } from "../store/object-store.ts";
+import { persist } from "../store/place.ts";
 import type { Applied } from "./applied.ts";
-import { Batch } from "./batch.ts";
-import { Committer } from "./committer.ts";
-import { Materialiser } from "./materialise.ts";
+import { Follower } from "./follower.ts";
 import { nativeVerifier } from "./native-verifier.ts";
-import { persist } from "./place.ts";
+import type { Junk, SlotReading } from "./next-slot.ts";
+import { assertExtends, checkNotes, Inconsistent, openPublished, readNotes, type SignedBefore } from "./notes.ts";
 import type { LastSigned, LedgerKeys, Logger } from "./ports.ts";
-import { Publisher } from "./publish.ts";
-import type { QueueLimits } from "./queue.ts";
-import { type RecoveryOptions, recover } from "./recovery.ts";
-import { createRetention, type Retention } from "./retention.ts";
-import { type Seal, Sealer } from "./seal.ts";
-import { Sequencer, type Writer } from "./sequencer.ts";
-import { createSigner, type SignedHead, type Signer } from "./signer.ts";
+import type { Published } from "./publish.ts";
+import { recover } from "./recovery.ts";
+import { createRetention, type Retention, tailFrom } from "./retention.ts";
+import type { Seal } from "./seal.ts";
+import type { SignedHead, TreeHead } from "./signer.ts";
 import { createCommitSlots } from "./slots.ts";
 import type { Outcome, Submission } from "./submission.ts";
+import { type Pace, type Tenure, type TenureOptions, takeOver } from "./tenure.ts";
 import { createTiledLog, type TiledLog } from "./tlog.ts";
 
 export type { Seal } from "./seal.ts";
@@ -46,12 +53,18 @@ export interface LogReceipt {
   readonly checkpoint: string;
 }
 
+/** `leader` takes changes, `follower` brings in what the leader commits. */
+export type Role = "leader" | "follower";
+
 export interface LogHealth {
+  readonly role: Role;
   /** Whether changes are taken; with the code of what stopped the writer when not. */
   readonly writing: boolean;
   readonly stopped?: string;
-  /** Code of what stopped materialising or publishing. */
+  /** Code of what stopped materialising or publishing, or of what was found wrong in the bucket. */
   readonly alarm?: string;
+  /** Slots of commits over which something was laid. */
+  readonly hiddenCommits: number;
   readonly size: TreeSize;
   readonly signed: TreeSize;
   readonly materialised: TreeSize;
@@ -60,6 +73,8 @@ export interface LogHealth {
   readonly queuedBytes: number;
   /** How long the oldest change has waited for its commit and signature; 0 when none waits. */
   readonly waitingMs: number;
+  /** How old the state may be: time since a look at the bucket began that found nothing more; 0 for the leader. */
+  readonly lagMs: number;
 }
 
 export interface Log extends AsyncDisposable {
@@ -69,9 +84,12 @@ export interface Log extends AsyncDisposable {
    * WRITER_LOST leave that open, and the same request id answers it later.
    */
   submit<T>(submission: Submission<T>): Promise<Outcome<T>>;
-  /** Against the newest signed checkpoint, or against the signed checkpoint of `size` while it is remembered. */
+  /**
+   * Against the newest signed checkpoint, or against the signed checkpoint of `size` while it is remembered. A follower knows what
+   * is published: before that, Fault REPLICA_BEHIND.
+   */
   receipt(index: LogIndex, size?: TreeSize): LogReceipt;
-  /** The newest signed note. */
+  /** The newest signed note; of a follower the newest published one. */
   checkpoint(): string;
   /** The newest published note; null before the first. */
   published(): Uint8Array | null;
@@ -84,34 +102,64 @@ export interface Log extends AsyncDisposable {
   /** Called after a commit is applied, in order. */
   onCommit(listener: (commit: ValidCommit) => void): () => void;
   health(): LogHealth;
+  /** What lay behind the last commit when a follower, or a takeover, looked last: bytes that no commit key signed. */
+  junk(): readonly Junk[];
+  readonly role: Role;
+  /** Of the newest applied commit. */
+  readonly epoch: number;
+  /** Keys that may sign commits now. */
+  commitKeys(): readonly VerifierKey[];
+  /** Called with the new role after each change of it. */
+  onRole(listener: (role: Role) => void): () => void;
+  /** Takes over: from now on changes are taken. Rejects when this log may not be extended from here; it then neither leads nor follows. */
+  lead(asked?: Candidacy): Promise<Term>;
+  /** Ends the term of office, if there is one, and brings in what others commit from now on. */
+  follow(): Promise<void>;
+  /** Stops taking changes at once, because another process leads; `follow` ends the term. */
+  resign(): void;
+  /** Whether the applied tree has this size, within the time. */
+  reached(size: number, withinMs: number, signal?: AbortSignal): Promise<boolean>;
+  /** Resolves when the applied state is the newest there was when this was called; Fault NOT_WRITER when this process cannot know. */
+  confirm(signal?: AbortSignal): Promise<void>;
 }
 
-export interface LogOptions {
+/** What tells one term of office from another. */
+export interface Term {
+  readonly epoch: number;
+  /** 32 hex characters. */
+  readonly writer: string;
+}
+
+export interface Candidacy {
+  /** Id of the writer, in every commit of the term: 32 hex characters, never used before. */
+  readonly writer?: string;
+  readonly signal?: AbortSignal;
+}
+
+export interface LogOptions extends Pace {
   readonly store: ObjectStore;
   readonly index: Index;
-  readonly keys: LedgerKeys;
-  readonly lastSigned: LastSigned;
+  /** Without keys and the signer's memory a log only follows. */
+  readonly keys?: LedgerKeys;
+  readonly lastSigned?: LastSigned;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
   readonly verifier?: SignatureVerifier;
-  /** Throws when the store does not keep its promises; run before anything is written. */
-  readonly probe?: () => Promise<void>;
-  readonly acceptHead?: RecoveryOptions["acceptHead"];
+  /** Follows at first, instead of taking over. */
+  readonly follow?: boolean;
+  readonly probe?: TenureOptions["probe"];
+  /** Named by an operator when the signer's memory is lost: the tree that was known last. */
+  readonly acceptHead?: TreeHead;
+  readonly voids?: TenureOptions["voids"];
   readonly threadsFrom?: number;
-  readonly queueLimits?: QueueLimits;
-  readonly backlogRecords?: number;
-  readonly publishIntervalMs?: number;
-  readonly sealIntervalMs?: number;
-  /** How long closing waits for a store that does not answer. */
-  readonly graceMs?: number;
   /** Ends the start-up. */
   readonly signal?: AbortSignal;
 }
 
-const GRACE_MS = 10_000;
-const FENCE_ATTEMPTS = 16;
 const SIGNED_KEPT = 256;
+const PUBLISHED_LOOK_MS = 1_000;
+const never = (): AbortSignal => new AbortController().signal;
 
 /** Reads what the genesis record says before anything is verified: only how long to lock what start-up may write. */
 function retentionDaysOf(genesis: Uint8Array): number {
@@ -121,127 +169,100 @@ function retentionDaysOf(genesis: Uint8Array): number {
   return days;
 }
 
-/** The fence: an empty commit with a higher epoch. From then on no older writer's commit can be the next one. */
-async function fence(
-  applied: Applied,
-  committer: Committer,
-  writer: Omit<Writer, "epoch">,
-  clock: Clock,
-  signal: AbortSignal,
-): Promise<Writer> {
-  for (let attempt = 0; attempt < FENCE_ATTEMPTS; attempt++) {
-    const mine: Writer = { ...writer, epoch: applied.chain.epoch + 1 };
-    const made = new Batch(applied).seal({ ...mine, nowMs: clock.now() });
-    const result = await committer.commit(applied, made.bytes, signal);
-    if (result.kind === "ours") {
-      applied.apply(made.commit, made.bytes);
-      return mine;
+async function readRetentionDays(reading: SlotReading, clock: Clock, signal: AbortSignal): Promise<number> {
+  const { slots } = reading;
+  const plain = await persist({ clock, signal }, () => slots.read(0, signal));
+  if (plain !== null) {
+    try {
+      return retentionDaysOf(plain);
+    } catch (error) {
+      if (!(error instanceof Violation)) throw error;
     }
-    if (result.kind === "refused") throw result.fault;
-    applied.apply(result.commit, result.bytes);
   }
-  throw new Violation(
-    "writer.lost",
-    `another process wrote ${FENCE_ATTEMPTS} commits while this one tried to take over; stop it first`,
-  );
+  const [genesis] = (await persist({ clock, signal }, () => slots.history(0, signal))).contents;
+  if (genesis === undefined)
+    throw new Violation("ledger.missing", "the ledger bucket holds no ledger; make one with `datapilot init`");
+  reading.onHidden(0, "slot 0 reads as something else than its oldest version");
+  return retentionDaysOf(genesis);
 }
 
 export async function openLog(options: LogOptions): Promise<Log> {
-  const { clock, index, keys, lastSigned, logger, probe, random, store, verifier = nativeVerifier } = options;
-  const signal = options.signal ?? new AbortController().signal;
-  await probe?.();
+  const { clock, index, keys, lastSigned, logger, store, verifier = nativeVerifier } = options;
+  const signal = options.signal ?? never();
   let days = 0;
   const retention: Retention = () => createRetention(clock, days)();
-  const slots = createCommitSlots(store, retention);
-  const genesis = await persist({ clock, signal }, () => slots.read(0, signal));
-  if (genesis === null)
-    throw new Violation("ledger.missing", "the ledger bucket holds no ledger; make one with `datapilot init`");
-  days = retentionDaysOf(genesis);
-  const recovered = await recover({
-    ...(options.acceptHead === undefined ? {} : { acceptHead: options.acceptHead }),
+  const hidden = new Map<number, string>();
+  const reading: SlotReading = {
+    onHidden(n, detail) {
+      if (hidden.has(n)) return;
+      hidden.set(n, detail);
+      logger.error({ code: "commit.hidden", detail, n }, "something was laid over a commit; its oldest version counts");
+    },
+    slots: createCommitSlots(store, retention),
+    verifier,
+  };
+  days = await readRetentionDays(reading, clock, signal);
+  const recovering = {
     ...(options.threadsFrom === undefined ? {} : { threadsFrom: options.threadsFrom }),
     clock,
     index,
-    lastSigned,
     logger,
+    reading,
     signal,
-    slots,
-    store,
-    verifier,
-  });
-  const { applied } = recovered;
-  const { origin } = applied.chain;
-  assertKeys(applied, keys);
-  const signer = createSigner({ clock, keys, last: recovered.last, lastSigned, origin });
-  const committer: Committer = new Committer({
-    clock,
-    onRetry(attempt, fault) {
-      // A store that does not answer is no silent wait: told after 1, 2, 4, 8 … repetitions.
-      if (((attempt + 1) & attempt) === 0)
-        logger.warn({ attempt: attempt + 1, err: fault }, "the store has not taken a commit; repeating it");
-      log?.expire();
-    },
-    slots,
-    verifier,
-  });
-  let log: OpenLog | undefined;
-  const writer = await fence(
-    applied,
-    committer,
-    { key: keys.commit, writer: formatHex(random.bytes(16)) },
-    clock,
-    signal,
-  );
-  const head = applied.head();
-  const signed = await signer.sign(head, (from) => applied.prove(from, head.size));
-  if (recovered.published !== null) {
-    // What was published was materialised before: an index that was rebuilt need not ask the store again.
-    const size = recovered.published.size as TreeSize;
-    if (index.watermark.materialised < size) index.setMaterialised(size);
-    if (index.watermark.published < size) index.setPublished(size);
+  };
+  const noteReading = keys === undefined || lastSigned === undefined ? undefined : { ...options, lastSigned, verifier };
+  const notes = noteReading === undefined ? undefined : await readNotes(noteReading, signal);
+  let applied = await recover(recovering);
+  let before: SignedBefore | undefined;
+  if (noteReading !== undefined && notes !== undefined) {
+    try {
+      before = checkNotes(noteReading, applied, notes);
+    } catch (error) {
+      if (error instanceof Inconsistent) {
+        // The proof came from the index: only a fresh one can tell a wrong row from a wrong bucket.
+        logger.warn({ code: error.code }, "a signed tree does not fit; rebuilding the index before believing it");
+        applied[Symbol.dispose]();
+        index.clear();
+        applied = await recover(recovering);
+        if (options.follow !== true) before = checkNotes(noteReading, applied, notes);
+      } else if (options.follow !== true) throw error;
+    }
   }
-  log = new OpenLog({
+  const log = new OpenLog({
     applied,
-    committer,
+    hidden,
     options,
-    published: recovered.published,
+    reading,
     retention,
     setDays: (n) => {
       days = n;
     },
-    signed,
-    signer,
-    writer,
   });
-  return log;
-}
-
-function assertKeys(applied: Applied, keys: LedgerKeys): void {
-  const { chain } = applied;
-  for (const [role, key] of [
-    ["KEY_ROLE_LOG", keys.log],
-    ["KEY_ROLE_LOG_PQ", keys.logPq],
-    ["KEY_ROLE_COMMIT", keys.commit],
-  ] as const) {
-    const known = chain.keys.inForce(role, chain.size).some((k) => k.id === key.id && k.name === key.name);
-    if (!known)
-      throw new Violation(
-        "key.retired",
-        `the key given for ${role} is not in force in this ledger at size ${chain.size}`,
-      );
+  try {
+    if (options.follow === true) {
+      await log.catchUp(signal);
+      await log.follow();
+    } else await log.lead({ signal }, before);
+    return log;
+  } catch (error) {
+    await log[Symbol.asyncDispose]();
+    throw error;
   }
 }
 
 interface Parts {
   readonly options: LogOptions;
   readonly applied: Applied;
-  readonly committer: Committer;
-  readonly signer: Signer;
-  readonly signed: SignedHead;
-  readonly writer: Writer;
+  readonly reading: SlotReading;
   readonly retention: Retention;
-  readonly published: { readonly size: number; readonly note: Uint8Array } | null;
+  readonly hidden: ReadonlyMap<number, string>;
   readonly setDays: (days: number) => void;
+}
+
+/** Brings in what others commit, until it is aborted. */
+interface Following {
+  readonly stop: AbortController;
+  readonly done: Promise<void>;
 }
 
 class OpenLog implements Log {
@@ -249,88 +270,80 @@ class OpenLog implements Log {
   readonly origin: string;
   readonly genesis: RecordId;
   readonly tiles: TiledLog;
+  readonly #parts: Parts;
   readonly #applied: Applied;
-  readonly #sequencer: Sequencer;
-  readonly #materialiser: Materialiser;
-  readonly #publisher: Publisher;
-  readonly #sealer: Sealer;
-  readonly #graceMs: number;
-  readonly #clock: Clock;
-  readonly #setDays: (days: number) => void;
+  readonly #follower: Follower;
   readonly #listeners = new Set<(commit: ValidCommit) => void>();
+  readonly #roleListeners = new Set<(role: Role) => void>();
   readonly #signed = new Map<number, SignedHead & { readonly text: string }>();
-  readonly #logger: Logger;
+  #newest: SignedHead | undefined;
+  #published: Published | null = null;
+  /** ETag of what was last found published, so that it is opened once. */
+  #publishedTag: string | undefined;
+  #tenure: Tenure | undefined;
+  #hasLed = false;
+  #following: Following | undefined;
+  /** One change of role at a time. */
+  #turn: Promise<unknown> = Promise.resolve();
+  /** Why this process does not write. */
+  #stopped: string | undefined;
   #alarm: string | undefined;
   #closed: Promise<void> | undefined;
 
-  constructor({ applied, committer, options, published, retention, setDays, signed, signer, writer }: Parts) {
-    const { clock, index, logger, random, store } = options;
-    this.index = index;
+  constructor(parts: Parts) {
+    const { applied, options, reading } = parts;
+    this.#parts = parts;
+    this.#applied = applied;
+    this.index = options.index;
     this.origin = applied.chain.origin;
     this.genesis = assertDefined(applied.reader.entry(0), "a ledger has entry 0").record;
-    this.#applied = applied;
-    this.#clock = clock;
-    this.#graceMs = options.graceMs ?? GRACE_MS;
-    this.#logger = logger;
-    this.#setDays = setDays;
-    this.#useNewestLedgerRecord();
-    const onFailed = (error: unknown): void => this.#raise(error);
-    this.#sequencer = new Sequencer({
-      ...(options.queueLimits === undefined ? {} : { limits: options.queueLimits }),
+    this.#follower = new Follower({
       applied,
-      clock,
-      committer,
-      logger,
+      clock: options.clock,
       onApplied: (commit) => this.#onApplied(commit),
-      onSigned: (head) => this.#onSigned(head),
-      pressure: () => this.#materialiser.pressure(),
-      random,
-      signed,
-      signer,
-      writer,
+      reading,
     });
-    this.#materialiser = new Materialiser({
-      ...(options.backlogRecords === undefined ? {} : { backlogRecords: options.backlogRecords }),
-      clock,
-      index,
-      isBusy: () => this.#sequencer.busy,
-      onFailed,
-      retention,
-      store,
-    });
-    this.#publisher = new Publisher({
-      ...(options.publishIntervalMs === undefined ? {} : { intervalMs: options.publishIntervalMs }),
-      applied,
-      clock,
-      materialiser: this.#materialiser,
-      onFailed,
-      published,
-      retention,
-      signer,
-      store,
-    });
-    this.#sealer = new Sealer({
-      ...(options.sealIntervalMs === undefined ? {} : { intervalMs: options.sealIntervalMs }),
-      applied,
-      clock,
-      onFailed,
-      publisher: this.#publisher,
-      retention,
-      sequencer: this.#sequencer,
-      signer,
-      store,
-    });
-    this.tiles = createTiledLog(store, applied, () => this.#publisher.published);
-    this.#onSigned(signed);
-    this.#publisher.sweep().catch(onFailed);
+    this.tiles = createTiledLog(options.store, applied, () => this.#published);
+    this.#useNewestLedgerRecord();
+  }
+
+  get role(): Role {
+    return this.#tenure !== undefined && this.#tenure.stopped === undefined ? "leader" : "follower";
+  }
+
+  get epoch(): number {
+    return this.#applied.chain.epoch;
+  }
+
+  commitKeys(): readonly VerifierKey[] {
+    const { chain } = this.#applied;
+    return chain.keys.inForce("KEY_ROLE_COMMIT", chain.size);
   }
 
   submit<T>(submission: Submission<T>): Promise<Outcome<T>> {
-    return this.#sequencer.submit(submission);
+    return this.#tenure === undefined ? Promise.reject(this.#notWriter()) : this.#tenure.submit(submission);
+  }
+
+  seal(signal?: AbortSignal): Promise<Seal> {
+    return this.#tenure === undefined ? Promise.reject(this.#notWriter()) : this.#tenure.seal(signal);
+  }
+
+  confirm(signal: AbortSignal = never()): Promise<void> {
+    return this.#tenure === undefined ? Promise.reject(this.#notWriter()) : this.#tenure.confirm(signal);
+  }
+
+  #notWriter(): Fault {
+    return new Fault("NOT_WRITER", "This process follows the log and does not write; send the request to the leader.", {
+      retryAfterMs: 1_000,
+    });
   }
 
   receipt(index: LogIndex, size?: TreeSize): LogReceipt {
-    const signed = this.#signed.get(size ?? this.#sequencer.signed.size);
+    const signed =
+      size === undefined && this.#newest !== undefined
+        ? this.#signed.get(this.#newest.size)
+        : this.#signed.get(size ?? 0);
+    if (this.role === "follower" && (signed === undefined || index >= signed.size)) throw this.#behind();
     assert(signed !== undefined && index < signed.size, `entry ${index} is below a remembered signed size`);
     const { entryBytes } = assertDefined(this.#applied.reader.entry(index), `entry ${index} is applied`);
     return {
@@ -344,15 +357,20 @@ class OpenLog implements Log {
   }
 
   checkpoint(): string {
-    return new TextDecoder().decode(this.#sequencer.signed.note);
+    if (this.#newest === undefined) throw this.#behind();
+    return new TextDecoder().decode(this.#newest.note);
+  }
+
+  #behind(): Fault {
+    return new Fault(
+      "REPLICA_BEHIND",
+      "This replica knows no signed checkpoint that covers it yet; ask again in a second, or ask the leader.",
+      { retryAfterMs: PUBLISHED_LOOK_MS },
+    );
   }
 
   published(): Uint8Array | null {
-    return this.#publisher.published?.note ?? null;
-  }
-
-  seal(signal?: AbortSignal): Promise<Seal> {
-    return this.#sealer.seal(signal);
+    return this.#published?.note ?? null;
   }
 
   onCommit(listener: (commit: ValidCommit) => void): () => void {
@@ -360,86 +378,234 @@ class OpenLog implements Log {
     return () => this.#listeners.delete(listener);
   }
 
+  onRole(listener: (role: Role) => void): () => void {
+    this.#roleListeners.add(listener);
+    return () => this.#roleListeners.delete(listener);
+  }
+
   health(): LogHealth {
     const { materialised, published, size } = this.index.watermark;
-    const { bytes, records } = this.#sequencer.queued;
-    const { stopped } = this.#sequencer;
+    const tenure = this.#tenure;
+    const { bytes, records } = tenure?.queued ?? { bytes: 0, records: 0 };
+    const stopped = tenure === undefined ? this.#stopped : tenure.stopped;
+    const hiddenCommits = this.#parts.hidden.size;
+    const alarm = this.#alarm ?? (hiddenCommits > 0 ? "commit.hidden" : undefined);
     return {
-      ...(this.#alarm === undefined ? {} : { alarm: this.#alarm }),
+      ...(alarm === undefined ? {} : { alarm }),
       ...(stopped === undefined ? {} : { stopped }),
+      hiddenCommits,
+      lagMs: this.role === "leader" ? 0 : this.#follower.lagMs,
       materialised,
       published,
       queuedBytes: bytes,
       queuedRecords: records,
-      signed: this.#sequencer.signed.size as TreeSize,
+      role: this.role,
+      signed: (this.#newest?.size ?? 0) as TreeSize,
       size,
-      waitingMs: this.#sequencer.waitingMs,
-      writing: stopped === undefined && this.#closed === undefined,
+      waitingMs: tenure?.waitingMs ?? 0,
+      writing: this.role === "leader" && this.#closed === undefined,
     };
   }
 
-  /** Whoever waits past a deadline is told so, while the store does not answer. */
-  expire(): void {
-    this.#sequencer.expire();
+  async reached(size: number, withinMs: number, signal: AbortSignal = never()): Promise<boolean> {
+    if (this.#applied.size >= size) return true;
+    const late = new AbortController();
+    const timer = AbortSignal.any([late.signal, signal]);
+    const grown = Promise.withResolvers<void>();
+    const forget = this.onCommit(() => {
+      if (this.#applied.size >= size) grown.resolve();
+    });
+    await Promise.race([grown.promise, this.#parts.options.clock.sleep(withinMs, timer).catch(() => undefined)]);
+    forget();
+    late.abort();
+    return this.#applied.size >= size;
+  }
+
+  resign(): void {
+    this.#tenure?.resign("writer.lost");
+  }
+
+  lead({ signal = never(), writer }: Candidacy = {}, before?: SignedBefore): Promise<Term> {
+    return this.#inTurn(async () => {
+      if (this.#tenure !== undefined && this.role === "leader") return this.#tenure;
+      await this.#endTerm();
+      await this.#endFollowing();
+      try {
+        this.#tenure = await takeOver(this.#tenureOptions(), writer, signal, before);
+      } catch (error) {
+        this.#stopped = error instanceof Violation ? error.code : error instanceof Fault ? error.reason : "internal";
+        throw error;
+      }
+      this.#hasLed = true;
+      this.#stopped = undefined;
+      this.#alarm = undefined;
+      const { epoch } = this.#tenure;
+      this.#parts.options.logger.info({ epoch, writer: this.#tenure.writer }, "leading");
+      this.#tellRole();
+      return this.#tenure;
+    });
+  }
+
+  /** Brings in what is there now, hidden commits included. */
+  async catchUp(signal: AbortSignal): Promise<void> {
+    await this.#follower.catchUp(signal, true);
+  }
+
+  junk(): readonly Junk[] {
+    return this.#follower.junk;
+  }
+
+  follow(): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#endTerm();
+      if (this.#following !== undefined || this.#closed !== undefined) return;
+      const stop = new AbortController();
+      this.#following = { done: this.#run(stop), stop };
+    });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    this.#closed ??= this.#close();
+    this.#closed ??= this.#inTurn(async () => {
+      await this.#endTerm();
+      await this.#endFollowing();
+      this.#applied[Symbol.dispose]();
+    });
     return this.#closed;
   }
 
-  /** Finishes what waits, seals what came since the last seal, publishes it, and stops. */
-  async #close(): Promise<void> {
-    const late = new AbortController();
-    const sealing =
-      this.#sequencer.stopped === undefined && this.#alarm === undefined
-        ? this.#sealer.seal(late.signal)
-        : Promise.resolve();
-    const timer = new AbortController();
-    const bound = this.#clock.sleep(this.#graceMs, timer.signal).then(
-      () => late.abort(new Error("closing took too long")),
-      () => undefined,
-    );
-    await sealing.catch((error: unknown) => this.#logger.warn({ err: error }, "no seal at shutdown"));
-    timer.abort();
-    await bound;
-    await this.#sequencer.close(this.#graceMs);
-    await this.#materialiser.close();
-    await this.#publisher.close();
-    await this.#sealer.close();
-    this.#applied[Symbol.dispose]();
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => undefined);
+    return done;
+  }
+
+  #tenureOptions(): TenureOptions {
+    const { applied, options, reading, retention } = this.#parts;
+    const { keys, lastSigned } = options;
+    if (keys === undefined || lastSigned === undefined)
+      throw new Fault("NOT_WRITER", "This replica has no keys: it reads, and never leads.");
+    return {
+      ...(options.acceptHead === undefined ? {} : { acceptHead: options.acceptHead }),
+      ...(options.probe === undefined ? {} : { probe: options.probe }),
+      ...(options.voids === undefined ? {} : { voids: options.voids }),
+      applied,
+      clock: options.clock,
+      follower: this.#follower,
+      isFirst: !this.#hasLed,
+      keys,
+      lastSigned,
+      logger: options.logger,
+      onAlarm: (error) => this.#raise(error, "materialising or publishing stopped"),
+      onApplied: (commit) => this.#onApplied(commit),
+      onPublished: (published) => {
+        this.#published = published;
+      },
+      onSigned: (head) => this.#remember(head),
+      onStopped: () => this.#tellRole(),
+      pace: options,
+      random: options.random,
+      reading,
+      retention,
+      store: options.store,
+    };
+  }
+
+  async #endTerm(): Promise<void> {
+    const tenure = this.#tenure;
+    if (tenure === undefined) return;
+    const { stopped } = tenure;
+    await tenure[Symbol.asyncDispose]();
+    this.#stopped = stopped ?? tenure.stopped;
+    this.#tenure = undefined;
+  }
+
+  async #endFollowing(): Promise<void> {
+    const following = this.#following;
+    if (following === undefined) return;
+    following.stop.abort(new Error("following ends"));
+    await following.done;
+    this.#following = undefined;
+  }
+
+  async #run({ signal }: AbortController): Promise<void> {
+    const watching = this.#watchPublished(signal);
+    try {
+      await this.#follower.run(signal);
+    } catch (error) {
+      if (!signal.aborted) {
+        this.#stopped = error instanceof Violation ? error.code : "internal";
+        this.#raise(error, "following stopped");
+      }
+    }
+    await watching;
+  }
+
+  /** What the leader publishes is how a follower comes to signed checkpoints; head is not trusted, so each is opened and proved. */
+  async #watchPublished(signal: AbortSignal): Promise<void> {
+    const { clock, logger } = this.#parts.options;
+    while (!signal.aborted) {
+      try {
+        await this.#lookAtPublished(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof Violation) this.#raise(error, "the published checkpoint is not of this log");
+        else logger.warn({ err: error }, "the published checkpoint could not be read");
+      }
+      await clock.sleep(PUBLISHED_LOOK_MS, signal).catch(() => undefined);
+    }
+  }
+
+  async #lookAtPublished(signal: AbortSignal): Promise<void> {
+    const { options, reading } = this.#parts;
+    const found = await options.store.get("head", HEAD_CHECKPOINT, { signal });
+    if (found === null || found.etag === this.#publishedTag) return;
+    const head = openPublished({ logger: options.logger, verifier: reading.verifier }, this.#applied, found.body);
+    // Published and not read here yet: it is looked at again.
+    if (head !== undefined && head.size > this.#applied.size) return;
+    this.#publishedTag = found.etag;
+    if (head === undefined || head.size <= (this.#published?.size ?? 0)) return;
+    assertExtends(this.#applied, head, "checkpoint.root", "the published checkpoint");
+    this.#published = { note: found.body, size: head.size };
+    this.#remember({ ...head, note: found.body });
+    const { watermark } = this.index;
+    const size = head.size as TreeSize;
+    if (watermark.materialised < size) this.index.setMaterialised(size);
+    if (watermark.published < size) this.index.setPublished(size, tailFrom(options.clock));
   }
 
   #onApplied(commit: ValidCommit): void {
     if (commit.items.some((i) => i.record?.kind === "ledger")) this.#useNewestLedgerRecord();
-    this.#materialiser.wake();
     for (const listener of this.#listeners) {
       try {
         listener(commit);
       } catch (error) {
-        this.#logger.error({ err: error, n: commit.n }, "a listener failed; the commit stands");
+        this.#parts.options.logger.error({ err: error, n: commit.n }, "a listener failed; the commit stands");
       }
     }
   }
 
-  #onSigned(signed: SignedHead): void {
+  #tellRole(): void {
+    for (const listener of this.#roleListeners) listener(this.role);
+  }
+
+  #remember(signed: SignedHead): void {
     this.#signed.set(signed.size, { ...signed, text: new TextDecoder().decode(signed.note) });
+    if (this.#newest === undefined || signed.size >= this.#newest.size) this.#newest = signed;
     for (const size of this.#signed.keys()) {
       if (this.#signed.size <= SIGNED_KEPT) break;
-      this.#signed.delete(size);
+      if (size !== this.#newest.size) this.#signed.delete(size);
     }
-    this.#publisher.offer(signed);
   }
 
   #useNewestLedgerRecord(): void {
     const { reader } = this.#applied;
     const newest = reader.get("ledger", "")?.value.record;
     const days = newest === undefined ? undefined : reader.record(newest)?.record.body["default_retention_days"];
-    if (typeof days === "number") this.#setDays(days);
+    if (typeof days === "number") this.#parts.setDays(days);
   }
 
-  #raise(error: unknown): void {
+  #raise(error: unknown, message: string): void {
     this.#alarm = error instanceof Violation ? error.code : "internal";
-    this.#logger.error({ code: this.#alarm, err: error }, "materialising or publishing stopped");
+    this.#parts.options.logger.error({ code: this.#alarm, err: error }, message);
   }
 }

@@ -2,9 +2,10 @@
  * Publishes signed checkpoints, about one a second while the log grows. Owns the order that readers rely on:
  *
  * 1. every record below the size is its own locked object;
- * 2. full tiles and bundles, then the partial ones of this size;
- * 3. the checkpoint, never of a smaller size than the one it replaces;
- * 4. partial tiles go once their full tile exists, and not because a wider partial does: a reader of an older checkpoint still
+ * 2. every commit since the last time is what everybody finds in its slot;
+ * 3. full tiles and bundles, then the partial ones of this size;
+ * 4. the checkpoint, never of a smaller size than the one it replaces;
+ * 5. partial tiles go once their full tile exists, and not because a wider partial does: a reader of an older checkpoint still
  *    asks for them.
  */
 import {
@@ -23,21 +24,24 @@ import { equalBytes } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
 import { HEAD_CHECKPOINT, partialTileKey, tileKey } from "../store/keys.ts";
 import type { StoredObject } from "../store/object-store.ts";
+import { type Placing, persist, placeHead, placeLocked } from "../store/place.ts";
 import type { Applied } from "./applied.ts";
+import type { CommitAudit } from "./audit.ts";
 import type { Materialiser } from "./materialise.ts";
-import { type Placing, persist, placeHead, placeLocked } from "./place.ts";
-import type { Retention } from "./retention.ts";
+import { type Retention, tailFrom } from "./retention.ts";
 import type { SignedHead, Signer } from "./signer.ts";
 import { entryBundle, hashTile } from "./tile-bytes.ts";
 
 export interface PublisherOptions extends Omit<Placing, "signal"> {
   readonly applied: Applied;
+  readonly audit: CommitAudit;
   readonly materialiser: Materialiser;
   readonly signer: Signer;
   readonly retention: Retention;
   readonly intervalMs?: number;
   /** Of the head bucket at start-up, verified; null when there is none. */
   readonly published: Published | null;
+  readonly onPublished: (published: Published) => void;
   onFailed(error: unknown): void;
 }
 
@@ -91,10 +95,13 @@ export class Publisher {
     return done;
   }
 
-  /** Removes partial tiles that a crash left beside their full tile. */
+  /** Removes partial tiles that a crash left beside their full tile; ends with the publisher. */
   async sweep(): Promise<void> {
     const size = this.#published?.size ?? 0;
-    await this.#collect("tile/", (tile) => tile.n < fullTiles(tile.level === "entries" ? 0 : tile.level, size));
+    const isFull = ({ level, n }: TileAddress): boolean => n < fullTiles(level === "entries" ? 0 : level, size);
+    await this.#collect("tile/", isFull).catch((error: unknown) => {
+      if (!this.#stop.signal.aborted) throw error;
+    });
   }
 
   async close(): Promise<void> {
@@ -122,8 +129,9 @@ export class Publisher {
   async #publishNow(signed: SignedHead): Promise<void> {
     const from = this.#published?.size ?? 0;
     if (signed.size <= from) return;
-    const { applied, materialiser, signer } = this.#options;
+    const { applied, audit, materialiser, onPublished, signer } = this.#options;
     await materialiser.reached(signed.size);
+    await audit.run(this.#placing);
     const hashTiles = newTiles(from, signed.size);
     const bundles = hashTiles.filter((t) => t.level === 0).map((t): TileAddress => ({ ...t, level: "entries" }));
     const tiles = [...hashTiles, ...bundles].toSorted((a, b) => b.width - a.width);
@@ -131,7 +139,8 @@ export class Publisher {
     const note = signer.complete(signed);
     await this.#putCheckpoint(signed, note);
     this.#published = { note, size: signed.size };
-    applied.index.setPublished(signed.size as TreeSize);
+    applied.index.setPublished(signed.size as TreeSize, tailFrom(this.#options.clock));
+    onPublished(this.#published);
     for (const tile of tiles) {
       // Only the first tile that became full can have had partials.
       if (tile.width === TILE_WIDTH && tile.n === fullTiles(tile.level === "entries" ? 0 : tile.level, from)) {

@@ -44,6 +44,8 @@ export interface SequencerOptions {
   pressure(): number;
   onApplied(commit: ValidCommit): void;
   onSigned(signed: SignedHead): void;
+  /** Called once, when nothing is taken any more, with the code of why. */
+  readonly onStopped: (code: string) => void;
 }
 
 interface Job {
@@ -76,7 +78,7 @@ interface Exclusive {
 export class Sequencer {
   readonly #options: SequencerOptions;
   readonly #queue: FairQueue<Job>;
-  readonly #durations = new Durations();
+  readonly #durations: Durations;
   readonly #stop = new AbortController();
   #exclusives: Exclusive[] = [];
   #pending: Pending[] = [];
@@ -88,12 +90,14 @@ export class Sequencer {
   #signing: Promise<void> | undefined;
   #wake: (() => void) | undefined;
   #closing = false;
+  #committing = false;
   #stopped: string | undefined;
   readonly #loop: Promise<void>;
 
   constructor(options: SequencerOptions) {
     this.#options = options;
     this.#signed = options.signed;
+    this.#durations = new Durations(options.clock);
     this.#queue = new FairQueue(options.limits ?? QUEUE_LIMITS);
     this.#loop = this.#run();
   }
@@ -104,6 +108,11 @@ export class Sequencer {
 
   get stopped(): string | undefined {
     return this.#stopped;
+  }
+
+  /** Whether a commit is on its way to its slot. */
+  get isCommitting(): boolean {
+    return this.#committing;
   }
 
   get queued(): QueueLimits {
@@ -127,7 +136,10 @@ export class Sequencer {
     const nowMs = clock.now();
     this.#shed(submission, nowMs);
     const admission = admit(submission, applied.reader, { knows: applied.knows, nowMs, random });
-    if (admission.records.length === 0) return { committed: null, value: admission.value as T };
+    if (admission.records.length === 0) {
+      await this.#signedUpTo(admission.size);
+      return { committed: null, value: admission.value as T };
+    }
     const outcome = await new Promise<Outcome<unknown>>((resolve, reject) => {
       this.#enqueue(submission, admission, resolve, reject);
     });
@@ -157,6 +169,11 @@ export class Sequencer {
     done.abort();
     await late;
     this.#halt("closed");
+  }
+
+  /** Takes nothing more, at once: somebody else writes. What was on its way may have been committed, and its callers are told so. */
+  resign(code: string): void {
+    this.#halt(code);
   }
 
   #assertOpen(): void {
@@ -329,28 +346,35 @@ export class Sequencer {
 
   /** Gives the fault with which the store refused the batch, when it did. */
   async #commit(batch: Batch): Promise<Fault | undefined> {
-    let refusal: Fault | undefined;
-    if (batch.items.length > 0) {
-      const { applied, clock, committer, writer } = this.#options;
-      const begun = clock.monotonic();
-      const made = batch.seal({ ...writer, nowMs: clock.now() });
-      const result = await committer.commit(applied, made.bytes, this.#stop.signal);
-      if (result.kind === "lost") {
-        this.#adopt(result.commit, result.bytes);
-        return undefined;
-      }
-      if (result.kind === "refused") refusal = this.#refuse(result.fault);
-      else {
-        applied.apply(made.commit, made.bytes);
-        this.#durations.note(clock.monotonic() - begun);
-        this.#options.onApplied(made.commit);
-      }
-    }
+    const refusal = batch.items.length > 0 ? await this.#put(batch) : undefined;
+    if (refusal === "lost") return undefined;
     this.#pending.push(...this.#flying);
     this.#flying = [];
     this.#answer();
     this.#sign();
     return refusal;
+  }
+
+  /** Brings the batch into its slot and applies it; or gives what became of it instead. */
+  async #put(batch: Batch): Promise<Fault | "lost" | undefined> {
+    const { applied, clock, committer, writer } = this.#options;
+    const begun = clock.monotonic();
+    const made = batch.seal({ ...writer, nowMs: clock.now() });
+    this.#committing = true;
+    try {
+      const result = await committer.commit(applied, made.bytes, this.#stop.signal);
+      if (result.kind === "lost") {
+        this.#adopt(result.commit, result.bytes);
+        return "lost";
+      }
+      if (result.kind === "refused") return this.#refuse(result.fault);
+      applied.apply(made.commit, made.bytes);
+    } finally {
+      this.#committing = false;
+    }
+    this.#durations.note(clock.monotonic() - begun);
+    this.#options.onApplied(made.commit);
+    return undefined;
   }
 
   /** Nothing of the batch was written: what rests on it is told so; the rest stays to be answered. */
@@ -414,6 +438,14 @@ export class Sequencer {
     while (this.#signing !== undefined) await this.#signing;
   }
 
+  /** Who is told of an entry is given its proof: an answer that rests on what is applied waits for its signature. */
+  async #signedUpTo(size: TreeSize): Promise<void> {
+    while (this.#signed.size < size) {
+      if (this.#signing === undefined) throw lost(this.#stopped ?? "signer.failed");
+      await this.#signing;
+    }
+  }
+
   async #signAll(): Promise<void> {
     const { applied, signer } = this.#options;
     while (this.#signed.size < applied.size) {
@@ -460,7 +492,8 @@ export class Sequencer {
 
   /** What is committed and waits only for its signature is still answered. */
   #halt(code: string): void {
-    if (this.#stopped === undefined) this.#stopped = code;
+    const first = this.#stopped === undefined;
+    this.#stopped ??= code;
     this.#stop.abort(lost(code));
     for (const { job } of this.#flying) job.reject(lost(code));
     this.#flying = [];
@@ -468,6 +501,7 @@ export class Sequencer {
     for (const exclusive of this.#exclusives.splice(0)) exclusive.reject(lost(code));
     if (this.#signing === undefined) this.#abandon(code);
     this.#wake?.();
+    if (first) this.#options.onStopped(code);
   }
 
   #abandon(code: string): void {

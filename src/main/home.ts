@@ -1,8 +1,8 @@
 /**
- * A ledger's home on one host: the three buckets of the embedded store, and beside them what is not data: index, keys, and
- * what outsiders are given to trust.
+ * A ledger's home on one host: index, keys, and what outsiders are given to trust; and either the three buckets of the embedded
+ * store, or the address of those on S3.
  */
-import { hash, randomBytes } from "node:crypto";
+import { createHash, hash, randomBytes } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -20,6 +20,8 @@ export interface Home {
   readonly trust: string;
   readonly lastSigned: string;
   readonly uploadSecret: string;
+  /** File with the address of the buckets; absent when they lie in the home. */
+  readonly storeAddress: string;
 }
 
 export const homeOf = (root: string): Home => ({
@@ -27,6 +29,7 @@ export const homeOf = (root: string): Home => ({
   keys: join(root, "keys"),
   lastSigned: join(root, "keys", "last-signed"),
   root,
+  storeAddress: join(root, "store"),
   trust: join(root, "trust"),
   uploadSecret: join(root, "keys", "upload.secret"),
 });
@@ -53,7 +56,14 @@ export const systemRandom: Random = {
 };
 
 /** The platform's SHA-256 is several times as fast as the pure one. */
-export const useNativeSha256 = (): void => setSha256Text((data, form) => hash("sha256", data, form));
+export const useNativeSha256 = (): void =>
+  setSha256Text(
+    (data, form) => hash("sha256", data, form),
+    () => {
+      const state = createHash("sha256");
+      return { digest: () => new Uint8Array(state.digest()), update: (data) => void state.update(data) };
+    },
+  );
 
 /** Makes the folders of a new home; refuses one that holds something. */
 export async function createHome(root: string): Promise<Home> {
@@ -71,12 +81,54 @@ export async function createHome(root: string): Promise<Home> {
   return home;
 }
 
-/** The name of the log, from the first line of its genesis commit. */
-export async function originOf(store: ObjectStore, root: string): Promise<string> {
+/** Throws REQUEST_INVALID for a folder that no ledger can be opened in, before anything is made there. */
+export async function assertHome(home: Home): Promise<void> {
+  const names = new Set<string>(await readdir(home.root).catch(() => []));
+  if (names.has("keys")) return;
+  if (!names.has("ledger"))
+    throw new Fault(
+      "REQUEST_INVALID",
+      `${home.root} holds no ledger. Make one with: datapilot init --dir ${home.root}`,
+    );
+  throw new Fault(
+    "REQUEST_INVALID",
+    `${home.root} has no keys/: a copy without keys is verified (datapilot verify bucket), not served. Put the keys of this ledger back.`,
+  );
+}
+
+/** The name of the log, from the first line of its genesis commit; null when there is no ledger. */
+export async function findOrigin(store: ObjectStore): Promise<string | null> {
   const genesis = await store.get("ledger", commitKey(0));
-  if (genesis === null)
-    throw new Fault("REQUEST_INVALID", `${root} holds no ledger. Make one with: datapilot init --dir ${root}`);
-  return parseCommit(genesis.body).origin;
+  return genesis === null ? null : parseCommit(genesis.body).origin;
+}
+
+/** The name of the log that this home is for. `where` names the store in words for people. */
+export async function originOf(store: ObjectStore, home: Home, where: string): Promise<string> {
+  const origin = await findOrigin(store);
+  if (origin === null)
+    throw new Fault("REQUEST_INVALID", `${where} holds no ledger. Make one with: datapilot init --dir ${home.root}`);
+  // Absent while a ledger is being made.
+  const vkey = await readFile(join(home.trust, "log.vkey"), "utf8").catch(() => undefined);
+  const own = vkey?.split("+", 1)[0];
+  if (own !== undefined && own !== origin)
+    throw new Fault(
+      "REQUEST_INVALID",
+      `${where} holds the ledger ${origin}, and ${home.root} is the home of ${own}. Correct --store or --dir.`,
+    );
+  return origin;
+}
+
+export const rememberStore = (home: Home, address: string): Promise<void> =>
+  writeWhole(home.storeAddress, `${address}\n`);
+
+/** Address of the buckets on S3; undefined when they lie in the home. */
+export async function rememberedStore(home: Home): Promise<string | undefined> {
+  try {
+    return (await readFile(home.storeAddress, "utf8")).trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 /** Writes a small file whole or not at all. */
@@ -89,10 +141,14 @@ export async function writeWhole(path: string, body: string | Uint8Array): Promi
   await rename(partial, path);
 }
 
-export const readUploadSecret = (home: Home): Promise<Uint8Array> => readFile(home.uploadSecret);
+/** What signs addresses of uploads; a home without keys signs none that another home takes. */
+export const readUploadSecret = async (home: Home, isReadOnly = false): Promise<Uint8Array> =>
+  isReadOnly ? systemRandom.bytes(32) : readFile(home.uploadSecret);
 
 /** Holds the home for this process; two servers of one home would fight over its index. */
 export async function holdHome(home: Home): Promise<AsyncDisposable> {
+  // Whoever wants the index built again removes the whole folder; a copy and the home of a replica begin without.
+  await mkdir(home.index, { mode: 0o750, recursive: true });
   const path = join(home.index, "server.lock");
   for (let attempt = 0; attempt < 2; attempt++) {
     try {

@@ -1,11 +1,14 @@
 /**
  * `datapilot server`: one ledger on two ports. Everything is put together here and taken apart in reverse: first no new work is
- * taken, then what is in flight ends, then what was counted is recorded, then the log is sealed and closed.
+ * taken, then what is in flight ends, then what was counted is recorded, then the log is sealed and closed, and the lease given up.
+ *
+ * Both ports answer before this process leads, or without it ever doing so: as a replica, which forwards what it cannot answer.
  */
 
 import type { IncomingHttpHeaders } from "node:http";
 import { createContextValues } from "@connectrpc/connect";
 import { serveArtifacts } from "../api/artifact-routes.ts";
+import { Forwarder } from "../api/forward.ts";
 import { listenGrpc } from "../api/grpc.ts";
 import { callerOf, type Edge } from "../api/guard.ts";
 import { listen, type Tls } from "../api/listen.ts";
@@ -14,18 +17,22 @@ import { PEER } from "../api/peer.ts";
 import { createRoutes } from "../api/routes.ts";
 import { createRpcHandler } from "../api/rpc.ts";
 import { createServices, reflectionDescriptors } from "../api/services.ts";
-import type { BlobUrls, Deps } from "../command/context.ts";
+import type { Deps } from "../command/context.ts";
 import { Denials } from "../command/denials.ts";
 import { SilentRuns } from "../command/lose-runs.ts";
 import { createPersonalStore } from "../command/personal.ts";
 import { authorise } from "../identity/authorise.ts";
 import { ledgerOf } from "../identity/ledger.ts";
-import type { Log } from "../log/log.ts";
+import { Election } from "../log/election.ts";
+import { Lease } from "../log/lease.ts";
+import type { Log, LogHealth } from "../log/log.ts";
+import { nativeVerifier } from "../log/native-verifier.ts";
 import type { Logger } from "../log/ports.ts";
 import { proofFileOf } from "../query/ledger.ts";
 import { createUploadSigner } from "../store/fs/upload.ts";
+import { createOwnBlobUrls, createS3BlobUrls, uploadLock } from "./blob-urls.ts";
 import { type Home, readUploadSecret, systemClock, systemRandom } from "./home.ts";
-import { openLedger } from "./ledger.ts";
+import { type OpenLedger, type OpenOptions, openLedger } from "./ledger.ts";
 
 export interface Address {
   readonly host: string;
@@ -41,30 +48,50 @@ export interface ServeOptions {
   readonly publicLog: boolean;
   readonly tls?: Tls;
   readonly logger: Logger;
+  readonly open?: Omit<OpenOptions, "follow" | "logger">;
+  /** Leaves the lead to whoever has it, until that one falls silent. */
+  readonly replica?: boolean;
+  /** Address under which other servers reach the HTTP port; the public one when absent. */
+  readonly peerUrl?: string;
+  /** Authority of the other servers' certificates, PEM; the system's when absent. */
+  readonly peerCa?: Buffer;
 }
 
 export interface Serving extends AsyncDisposable {
   readonly url: string;
   readonly grpcAddress: string;
+  /** What the store makes of locks. */
+  readonly lock: "advisory" | "compliance";
 }
 
 const MAX_MESSAGE_BYTES = 8 << 20;
 const MAX_TIMEOUT_MS = 24 * 3_600_000;
-const URL_LIFE_MS = 600_000;
 /** A change that waits this long is told of: the disk or the store below does not answer. */
 const STALLED_MS = 5_000;
-const UPLOAD_LOCK_DAYS = 7;
-const DAY_MS = 86_400_000;
 
 export async function serve(options: ServeOptions): Promise<Serving> {
   const { home, logger, publicLog, tls } = options;
   await using owned = new AsyncDisposableStack();
-  const ledger = owned.use(await openLedger(home, { logger }));
-  const { log, store } = ledger;
-  const signer = createUploadSigner(await readUploadSecret(home));
-  const personal = createPersonalStore(store, systemRandom);
-  const denials = owned.use(new Denials({ clock: systemClock, log, logger, personal, random: systemRandom }));
+  const ledger = owned.use(await openLedger(home, { ...options.open, follow: true, logger }));
+  const { buckets, log, store } = ledger;
   let url = options.publicUrl ?? "";
+  const election = owned.use(electionOf(options, ledger, () => options.peerUrl ?? url));
+  const forward = owned.use(
+    new Forwarder({
+      clock: systemClock,
+      leaderUrl: () => election.leader?.url,
+      log,
+      tls: { ...tls, ...(options.peerCa === undefined ? {} : { ca: options.peerCa }) },
+    }),
+  );
+  const signer = createUploadSigner(await readUploadSecret(home, options.open?.readOnly === true));
+  const personal = createPersonalStore(store, systemRandom);
+  const denials = new Denials({ clock: systemClock, log, logger, personal, random: systemRandom });
+  owned.defer(() =>
+    denials[Symbol.asyncDispose]().catch((error: unknown) => {
+      logger.warn({ err: error }, "counted denials could not be recorded");
+    }),
+  );
   const deps: Deps = {
     clock: systemClock,
     denials,
@@ -73,11 +100,20 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     personal,
     random: systemRandom,
     store,
-    uploads: createBlobUrls(signer, () => url),
+    uploads:
+      buckets.s3 === undefined
+        ? createOwnBlobUrls(signer, () => url)
+        : createS3BlobUrls(buckets.s3.store, buckets.s3.uploads),
   };
-  owned.use(new SilentRuns(deps)).start();
+  owned.use(
+    whileLeading(log, () => {
+      const runs = new SilentRuns(deps);
+      runs.start();
+      return runs;
+    }),
+  );
   const metrics = createMetrics(() => log.health());
-  const edge: Edge = { deps, metrics, publicLog };
+  const edge: Edge = { deps, forward, metrics, publicLog };
   const services = createServices(edge);
   const rpc = createRpcHandler({ maxTimeoutMs: MAX_TIMEOUT_MS, metrics, readMaxBytes: MAX_MESSAGE_BYTES, services });
   const bearerOf = (headers: IncomingHttpHeaders, path: string) =>
@@ -85,13 +121,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   let serving = true;
   owned.use(watchStalls(log, logger));
   const routes = createRoutes({
-    artifacts: (path, request, response) => serveArtifacts(edge, path, request, response),
-    embedded: {
-      files: store,
-      now: () => systemClock.now(),
-      retainUntil: () => systemClock.now() + UPLOAD_LOCK_DAYS * DAY_MS,
-      signer,
-    },
+    artifacts: (path, request, response) =>
+      forward.isFollowing ? forward.proxy(request, response) : serveArtifacts(edge, path, request, response),
+    embedded:
+      buckets.files === undefined
+        ? undefined
+        : { files: buckets.files, now: () => systemClock.now(), retainUntil: uploadLock, signer },
     log: { published: () => log.published(), tile: (path) => log.tiles.readTile(path) },
     mayReadLog(headers, path) {
       const caller = bearerOf(headers, path);
@@ -102,7 +137,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     next: rpc,
     proof: (headers, path, record) => proofFileOf(deps, publicLog ? undefined : bearerOf(headers, path), record),
     publicLog,
-    ready: () => serving && log.health().writing && log.health().waitingMs < STALLED_MS,
+    ready: () => serving && isReady(log.health(), election.leader !== undefined),
     store,
   });
   const http = owned.use(await listen(routes, { ...options.http, ...(tls === undefined ? {} : { tls }) }));
@@ -121,42 +156,73 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     ),
   );
   if (url === "") url = `${tls === undefined ? "http" : "https"}://${hostOf(options.http.host)}:${http.port}`;
+  await election.begin();
   const kept = owned.move();
   return {
     async [Symbol.asyncDispose]() {
       serving = false;
       await kept.disposeAsync();
     },
+    lock: store.lock,
     grpcAddress: `${hostOf(options.grpc.host)}:${grpc.port}`,
     url,
+  };
+}
+
+function electionOf({ logger, replica }: ServeOptions, { keys, log, store }: OpenLedger, url: () => string): Election {
+  const lease = new Lease({
+    clock: systemClock,
+    keys: () => log.commitKeys(),
+    origin: log.origin,
+    store,
+    verifier: nativeVerifier,
+  });
+  return new Election({
+    clock: systemClock,
+    key: keys?.commit,
+    lease,
+    log,
+    logger,
+    random: systemRandom,
+    url,
+    waits: replica === true || keys === undefined,
+  });
+}
+
+/** Takes changes, or answers reads that are not old and knows where to send changes. */
+const isReady = ({ lagMs, role, waitingMs, writing }: LogHealth, knowsLeader: boolean): boolean =>
+  role === "leader" ? writing && waitingMs < STALLED_MS : knowsLeader && lagMs < STALLED_MS;
+
+/** Runs what only the leader does, for as long as this process is it. */
+function whileLeading(log: Log, start: () => AsyncDisposable): AsyncDisposable {
+  let running: AsyncDisposable | undefined;
+  let turn: Promise<void> = Promise.resolve();
+  const adapt = async (): Promise<void> => {
+    if (log.role === "leader") {
+      running ??= start();
+      return;
+    }
+    const ended = running;
+    running = undefined;
+    await ended?.[Symbol.asyncDispose]();
+  };
+  const change = (): void => {
+    turn = turn.then(adapt);
+  };
+  const forget = log.onRole(change);
+  change();
+  return {
+    async [Symbol.asyncDispose]() {
+      forget();
+      await turn;
+      await running?.[Symbol.asyncDispose]();
+    },
   };
 }
 
 /** An address that listens everywhere is reached at the loopback one from here. */
 const hostOf = (host: string): string =>
   host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "[::1]" : host.includes(":") ? `[${host}]` : host;
-
-function createBlobUrls(signer: ReturnType<typeof createUploadSigner>, base: () => string): BlobUrls {
-  const signed = (
-    method: "PUT" | "GET",
-    blob: { readonly key: string; readonly sha256: string; readonly sizeBytes: number },
-  ) => {
-    const expiresMs = systemClock.now() + URL_LIFE_MS;
-    const token = signer.sign({
-      expiresAtMs: expiresMs,
-      key: blob.key,
-      method,
-      sha256: blob.sha256,
-      sizeBytes: blob.sizeBytes,
-    });
-    return {
-      expiresMs,
-      headers: method === "PUT" ? [{ name: "content-length", value: String(blob.sizeBytes) }] : [],
-      url: `${base()}/blob/${token}`,
-    };
-  };
-  return { get: (blob) => signed("GET", blob), put: (blob) => signed("PUT", blob) };
-}
 
 /** What waits for a store says nothing by itself, so it is looked for. */
 function watchStalls(log: Log, logger: Logger): Disposable {

@@ -46,13 +46,16 @@ export class Frontier {
     return [...this.#hashes];
   }
 
-  append(leafHash: Uint8Array): void {
+  /** `made` takes the leaf and the subtrees that it completes, in that order. */
+  append(leafHash: Uint8Array, made?: Uint8Array[]): void {
     assert(leafHash.length === 32, "a hash has 32 bytes");
     let node = leafHash;
+    made?.push(node);
     for (let rest = this.#size; rest % 2 === 1; rest = (rest - 1) / 2) {
       const left = this.#hashes.pop();
       assert(left !== undefined, "a set bit has a hash");
       node = nodeHash(left, node);
+      made?.push(node);
     }
     this.#hashes.push(node);
     this.#size++;

@@ -171,6 +171,13 @@ export class HashStore {
     }
   }
 
+  /** Takes what appending leaves to a frontier of this size made, so that nothing is hashed again. */
+  extend(made: readonly Uint8Array[]): void {
+    let level = 0;
+    for (const node of made) level = this.#push(level, node) % 2 === 0 ? level + 1 : 0;
+    assert(level === 0, "what completes a subtree comes with it");
+  }
+
   #push(level: number, node: Uint8Array): number {
     let row = this.#rows[level];
     if (row === undefined) {
@@ -192,6 +199,16 @@ export class HashStore {
     assert(row !== undefined && index >= 0 && index < row.count, `subtree ${index} of level ${level} is complete`);
     return row.bytes.subarray(32 * index, 32 * index + 32);
   };
+
+  /** `count` neighbours side by side; a view as well. */
+  row(level: number, from: number, count: number): Uint8Array {
+    const row = this.#rows[level];
+    assert(
+      row !== undefined && from >= 0 && from + count <= row.count,
+      `these subtrees of level ${level} are complete`,
+    );
+    return row.bytes.subarray(32 * from, 32 * (from + count));
+  }
 
   /** Root of the first `size` leaves; of all when absent. */
   root(size: number = this.size): Uint8Array {

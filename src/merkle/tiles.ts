@@ -92,14 +92,17 @@ export function encodeBundle(entries: readonly Uint8Array[]): Uint8Array {
   for (const entry of entries) length += 2 + entry.length;
   const out = new Uint8Array(length);
   let at = 0;
-  for (const entry of entries) {
-    assert(entry.length <= MAX_ENTRY_BYTES, "an entry has 65,535 bytes at most");
-    out[at] = entry.length >>> 8;
-    out[at + 1] = entry.length & 0xff;
-    out.set(entry, at + 2);
-    at += 2 + entry.length;
-  }
+  for (const entry of entries) at = writeBundled(entry, out, at);
   return out;
+}
+
+/** Writes an entry of a bundle behind its length; gives where it ends. */
+export function writeBundled(entry: Uint8Array, out: Uint8Array, at: number): number {
+  assert(entry.length <= MAX_ENTRY_BYTES, "an entry has 65,535 bytes at most");
+  out[at] = entry.length >>> 8;
+  out[at + 1] = entry.length & 0xff;
+  out.set(entry, at + 2);
+  return at + 2 + entry.length;
 }
 
 /** Entries of a bundle, as views of `bytes`. Throws the Violation `tile.mismatch` unless they are 1 to 256 whole entries. */

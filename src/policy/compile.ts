@@ -7,6 +7,7 @@ import { Fault, type FieldViolation } from "../std/faults.ts";
 import type { ApprovalRule, Otherwise } from "./judgement.ts";
 import { compileExpression, ExpressionError, type Program } from "./profile.ts";
 import { parseTarget, TARGETS, type Target } from "./targets.ts";
+import { typeFlaw } from "./types.ts";
 
 export const POLICY_LIMITS = { rules: 64, tests: 64, quorum: 16 } as const;
 
@@ -54,6 +55,11 @@ export const word = (value: Json | undefined, prefix: string): string | null =>
 /** Collects complaints, so that one answer names all of them. */
 class Complaints {
   readonly fields: FieldViolation[] = [];
+  readonly #isNew: boolean;
+
+  constructor(isNew: boolean) {
+    this.#isNew = isNew;
+  }
 
   add(field: string, description: string): void {
     if (this.fields.length < 32) this.fields.push({ description, field });
@@ -61,7 +67,10 @@ class Complaints {
 
   program(field: string, expression: string): Program | undefined {
     try {
-      return compileExpression(expression);
+      const program = compileExpression(expression);
+      const flaw = this.#isNew ? typeFlaw(program) : undefined;
+      if (flaw !== undefined) this.add(field, flaw);
+      return program;
     } catch (error) {
       if (!(error instanceof ExpressionError)) throw error;
       this.add(field, error.message);
@@ -70,9 +79,12 @@ class Complaints {
   }
 }
 
-/** Compiles the body of a policy record. Throws the fault POLICY_INVALID. */
-export function compilePolicy(body: JsonObject): CompiledPolicy {
-  const complaints = new Complaints();
+/**
+ * Compiles the body of a policy record. Throws the fault POLICY_INVALID. A policy that is being made is held to more: an expression
+ * that is an error for every input is refused; in one that is on record, it is an ERROR of the rule.
+ */
+export function compilePolicy(body: JsonObject, { isNew = false } = {}): CompiledPolicy {
+  const complaints = new Complaints(isNew);
   const target = parseTarget(text(body["target"]));
   if (target === undefined) complaints.add("target", `is not a target: take one of ${TARGETS.join(", ")}`);
   const given = objects(body["rules"]);

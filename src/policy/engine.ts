@@ -195,9 +195,9 @@ function isSatisfied(rule: ApprovalRule, input: JsonObject): boolean {
 
 const TEST_RECORD = `sha256:${"0".repeat(64)}` as RecordId;
 
-/** Runs a policy's own tests. Throws the faults POLICY_INVALID, and POLICY_TEST_FAILED with every test that fails. */
-export function runPolicyTests(body: JsonObject): void {
-  compilePolicy(body);
+/** Admits a policy that is being made. Throws the faults POLICY_INVALID, and POLICY_TEST_FAILED with every test that fails. */
+export function assertPolicy(body: JsonObject): void {
+  compilePolicy(body, { isNew: true });
   const fields = objects(body["tests"]).flatMap((test, i) => {
     const expected = (word(test["outcome"], "OUTCOME_") ?? "").toUpperCase();
     const input = isObject(test["input"]) ? test["input"] : {};

@@ -39,6 +39,9 @@ export type Verdict = { readonly value: boolean } | { readonly error: string };
 export interface Program {
   /** As parsed, for questions about the rule. */
   readonly tree: Expr;
+  readonly text: string;
+  /** Where the parts of the tree stand in the text, by their ids. */
+  readonly positions: Readonly<Record<string, number>>;
   run(evaluation: Evaluation, input: JsonObject): Verdict;
 }
 
@@ -85,10 +88,12 @@ export function compileExpression(text: string): Program {
   const { chars, brackets } = EXPRESSION_LIMITS;
   if (text.length > chars) throw new ExpressionError(`is longer than ${chars} characters: split the rule`);
   if (bracketDepth(text) > brackets) throw new ExpressionError(`has brackets more than ${brackets} deep: simplify it`);
-  const tree = parsed(text);
+  const { positions, tree } = parsed(text);
   new Checker().check(tree);
   const program = plan(env, instrumented(tree));
   return {
+    positions,
+    text,
     tree,
     run: (evaluation, input) => {
       const result = bench.run(evaluation, () => attempt(() => program({ input: celInput(evaluation, input) })));
@@ -113,17 +118,20 @@ function verdictOf(result: CelResult | Error): Verdict {
   return { error: "the expression gives neither true nor false" };
 }
 
-function parsed(text: string): Expr {
+function parsed(text: string): Pick<Program, "positions" | "tree"> {
   let tree: Expr | undefined;
+  let positions: Program["positions"];
   try {
-    tree = parse(text).expr;
+    const { expr, sourceInfo } = parse(text);
+    tree = expr;
+    positions = sourceInfo?.positions ?? {};
   } catch (error) {
     throw new ExpressionError(`is not CEL: ${error instanceof Error ? error.message : String(error)}`, {
       cause: error,
     });
   }
   if (tree === undefined) throw new ExpressionError("is empty");
-  return tree;
+  return { positions, tree };
 }
 
 /** Walks a tree with the variables in scope. */

@@ -13,7 +13,7 @@ export interface Term {
 
 const MAX_FILTER_CHARACTERS = 1_024;
 const TERM = /^\s*([a-z_]{1,32})\s*=\s*(?:"([^"\\]{0,256})"|([A-Za-z0-9._:@/-]{1,256}))\s*/;
-const FIELDS = ["status", "name", "outcome", "target"];
+const FIELDS = ["status", "name", "outcome", "target", "action"];
 
 const wrong = (description: string): Fault =>
   new Fault("REQUEST_INVALID", `filter ${description}`, { fields: [{ field: "filter", description }] });
@@ -46,7 +46,9 @@ export function matches(terms: readonly Term[], resource: Resource, body: JsonOb
       case "name":
         return resource.name === value || body["name"] === value;
       case "outcome":
-        return enumWord(body["outcome"]) === value.toLowerCase();
+        return enumWord(body["outcome"], "OUTCOME_") === value.toLowerCase();
+      case "action":
+        return enumWord(body["action"], "ACCESS_ACTION_") === value.toLowerCase();
       case "target":
         return body["target"] === value;
       default:
@@ -56,5 +58,5 @@ export function matches(terms: readonly Term[], resource: Resource, body: JsonOb
 }
 
 /** `OUTCOME_REQUIRE_APPROVAL` as callers write it, `require_approval`. */
-const enumWord = (value: unknown): string | undefined =>
-  typeof value === "string" ? value.replace(/^OUTCOME_/, "").toLowerCase() : undefined;
+const enumWord = (value: unknown, prefix: string): string | undefined =>
+  typeof value === "string" && value.startsWith(prefix) ? value.slice(prefix.length).toLowerCase() : undefined;

@@ -293,12 +293,17 @@ function entriesBetween(
 export function getHealth({ log, store }: Parts, _caller: Caller, _request: GetHealthRequest): GetHealthResponse {
   const health = log.health();
   return create(GetHealthResponseSchema, {
+    alarm: health.alarm ?? "",
     genesis: log.genesis,
+    hiddenCommits: health.hiddenCommits,
+    lagMs: Math.round(health.lagMs),
     lock: store.lock,
     materialisedSize: health.materialised,
     origin: log.origin,
     publishedSize: health.published,
+    role: health.role,
     stateDigest: log.index.watermark.state,
+    stopped: health.stopped ?? "",
     treeSize: health.size,
   });
 }

@@ -10,7 +10,7 @@ import { type ListResponse, ListResponseSchema } from "../../gen/ts/animus/datap
 import { authorise, notFound } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
 import { findProject, ledgerOf } from "../identity/ledger.ts";
-import { compilePolicy, evaluate, policyWarnings } from "../policy/engine.ts";
+import { assertPolicy, evaluate, policyWarnings } from "../policy/engine.ts";
 import { policiesInForce } from "../policy/in-force.ts";
 import { parseTarget, TARGETS } from "../policy/targets.ts";
 import { bodyFromMessage } from "../record/body.ts";
@@ -43,15 +43,20 @@ export function listEffectivePolicies(
 
 const CANDIDATE = `sha256:${"0".repeat(64)}` as RecordId;
 
-/** Everybody may try a policy that he wrote on an input that he has. Throws POLICY_INVALID. */
+/**
+ * Everybody may try a policy that he wrote: its own tests, and an input when he gives one. Throws POLICY_INVALID, and
+ * POLICY_TEST_FAILED with every test that fails.
+ */
 export function evaluatePolicy(_reads: Reads, _caller: Caller, request: EvaluatePolicyRequest): EvaluatePolicyResponse {
   const body = policyBody(request);
-  compilePolicy(body);
-  const judgement = evaluate([{ body, mode: "active", record: CANDIDATE }], request.input ?? {});
+  assertPolicy(body);
+  const warnings = policyWarnings(body);
+  if (request.input === undefined) return create(EvaluatePolicyResponseSchema, { warnings });
+  const judgement = evaluate([{ body, mode: "active", record: CANDIDATE }], request.input);
   return create(EvaluatePolicyResponseSchema, {
     outcome: OUTCOME[judgement.outcome],
     rules: rulesOf(judgement.policies),
-    warnings: policyWarnings(body),
+    warnings,
   });
 }
 

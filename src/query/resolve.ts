@@ -40,6 +40,7 @@ export const BY_DIGEST: Readonly<Record<string, string>> = {
   exports: "evidence.export",
   finishes: "run.finish",
   ledger: "ledger",
+  operations: "operation",
   reports: "quality.report",
   requests: "approval.request",
   runs: "run",

@@ -11,10 +11,11 @@
  */
 
 import { Frontier } from "../merkle/frontier.ts";
-import { leafHash, sha256Hex } from "../merkle/hash.ts";
+import { leafHash, leafHashHex, sha256Hex } from "../merkle/hash.ts";
 import { pureVerifier, type SignatureVerifier } from "../note/signatures.ts";
+import { assertDefined } from "../std/assert.ts";
 import { type Digest, digestOf, idOf, type LogIndex, type RecordId, ZERO_DIGEST } from "../std/brand.ts";
-import { formatHex } from "../std/bytes.ts";
+import { formatHex, parseHex } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
 import {
   type CommitHeader,
@@ -25,7 +26,7 @@ import {
   splitCommit,
   type Void,
 } from "./commit.ts";
-import { type Entry, entryBytes, parseEntry, startsProject } from "./entry.ts";
+import { type Entry, entryBytes, isEntry, parseEntry, projectIn, startsProject } from "./entry.ts";
 import type { Head } from "./heads.ts";
 import { KeyHistory } from "./key-history.ts";
 import { type LedgerRecord, parseRecord } from "./record.ts";
@@ -37,8 +38,15 @@ export interface ValidItem {
   readonly leaf: Uint8Array;
   /** Null when the record is an object of its own only. */
   readonly recordBytes: Uint8Array | null;
+  /** Null as well when it was not read. */
   readonly record: LedgerRecord | null;
 }
+
+/**
+ * Which records are read: all, or only those of the ledger's own projects, which alone move keys and seal. Of a record that is not
+ * read the digest is checked, and nothing of what it says.
+ */
+export type Reading = "all" | "own";
 
 export interface ValidCommit {
   readonly n: number;
@@ -46,6 +54,12 @@ export interface ValidCommit {
   readonly hash: Digest;
   readonly header: CommitHeader;
   readonly items: readonly ValidItem[];
+}
+
+/** A commit that `check` found valid. */
+export interface CheckedCommit extends ValidCommit {
+  /** The leaves of its entries, each followed by the subtrees that it completes. */
+  readonly subtrees: readonly Uint8Array[];
 }
 
 /** A record that is to become an entry. */
@@ -77,6 +91,13 @@ interface State {
   readonly voids: readonly Void[];
   /** The genesis and the newest `ledger` record. */
   readonly ledger: { readonly genesis: RecordId; readonly newest: RecordId } | undefined;
+  /** The projects of the genesis and of `_system`. */
+  readonly own: readonly Digest[];
+}
+
+/** Where a chain stands, for who kept that apart from the commits. */
+export interface Standing extends Omit<State, "origin" | "size" | "voids" | "ledger"> {
+  readonly ledger: { readonly genesis: RecordId; readonly newest: RecordId };
 }
 
 const EMPTY_HASH = sha256Hex(new Uint8Array());
@@ -86,15 +107,21 @@ const SYSTEM_PROJECT = "_system";
 class Following {
   readonly frontier: Frontier;
   readonly heads = new Map<Digest, Head>();
+  /** Leaves, and the subtrees that they complete. */
+  readonly subtrees: Uint8Array[] = [];
   keys: KeyHistory;
   ledger: State["ledger"];
+  own: State["own"];
   readonly #before: State;
+  /** The project of the entry before, which is often the next one's. */
+  #project = ZERO_DIGEST;
 
   constructor(before: State, keys: KeyHistory) {
     this.#before = before;
     this.frontier = before.frontier.clone();
     this.keys = keys;
     this.ledger = before.ledger;
+    this.own = before.own;
   }
 
   get size(): number {
@@ -122,10 +149,27 @@ class Following {
       );
   }
 
-  append(item: ValidItem): void {
+  /**
+   * The one entry that may follow for a record of a project that has begun, when these bytes are exactly it. Its form, its digest
+   * and its place in the chain are then right; undefined leaves it to the long way, which says what is wrong.
+   */
+  expected(bytes: Uint8Array, record: Uint8Array): Entry | undefined {
+    // Only digests have heads.
+    const project = projectIn(bytes, this.#project) as Digest | undefined;
+    const head = project === undefined ? undefined : this.head(project);
+    if (project === undefined || head === undefined) return undefined;
+    this.#project = project;
+    const digest = sha256Hex(record);
+    return digest !== project && isEntry(bytes, head.last, project, digest, head.count)
+      ? { prev: head.last, project, record: idOf(digest), seq: head.count }
+      : undefined;
+  }
+
+  append(item: ValidItem, leafHex: Digest = formatHex(item.leaf) as Digest): void {
     const { project, record: id, seq } = item.entry;
-    this.heads.set(project, { count: seq + 1, last: formatHex(item.leaf) as Digest });
-    this.frontier.append(item.leaf);
+    this.heads.set(project, { count: seq + 1, last: leafHex });
+    this.frontier.append(item.leaf, this.subtrees);
+    if (item.index < 2) this.own = [...this.own, project];
     if (item.record?.kind !== "ledger") return;
     const supersedes = item.record.links.filter((l) => l.rel === "supersedes").map((l) => l.to);
     if (this.ledger !== undefined && digestOf(this.ledger.genesis) !== project)
@@ -156,9 +200,23 @@ export class CommitChain {
       ledger: undefined,
       n: 0,
       origin: "",
+      own: [],
       prevHash: EMPTY_HASH,
       size: 0,
       time: "",
+      voids: [],
+    });
+  }
+
+  /** The chain after the valid commit n−1. Nothing is checked: who kept the standing knows what of it he may believe. */
+  static at(standing: Standing): CommitChain {
+    const { frontier, heads, keys } = standing;
+    return new CommitChain({
+      ...standing,
+      frontier: frontier.clone(),
+      heads: new Map(heads),
+      origin: keys.origin,
+      size: frontier.size,
       voids: [],
     });
   }
@@ -192,6 +250,10 @@ export class CommitChain {
   get voids(): readonly Void[] {
     return this.#state.voids;
   }
+  /** Id of entry 0; undefined before the genesis. */
+  get genesis(): RecordId | undefined {
+    return this.#state.ledger?.genesis;
+  }
   /** Id of the newest `ledger` record; undefined before the genesis. */
   get ledger(): RecordId | undefined {
     return this.#state.ledger?.newest;
@@ -208,14 +270,15 @@ export class CommitChain {
   }
 
   /**
-   * Checks the object in slot `n`. Throws a Violation; the chain stays as it is. `isKnown` says whether a record is an entry
-   * already; without it only duplicates inside the commit are seen.
+   * Checks the object in slot `n`. Throws a Violation; the chain stays as it is. `isKnown` is asked once of each record, in order,
+   * whether it is an entry already; without it only duplicates inside the commit are seen. The genesis commit is always read whole.
    */
   check(
     bytes: Uint8Array,
     verifier: SignatureVerifier = pureVerifier,
     isKnown: (record: RecordId) => boolean = () => false,
-  ): ValidCommit {
+    reading: Reading = "all",
+  ): CheckedCommit {
     const parsed = parseCommit(bytes);
     const { header } = parsed;
     if (!this.#isEmpty && parsed.origin !== this.origin)
@@ -226,17 +289,23 @@ export class CommitChain {
     if (!this.#isEmpty) checkSignature(parsed, this.keys, this.size, verifier);
     this.#checkPlace(header);
     const following = new Following(this.#state, this.#isEmpty ? KeyHistory.empty(parsed.origin, verifier) : this.keys);
-    const seen = new Set<string>();
+    const seen = new Set<RecordId>();
     const items = parsed.items.map((raw): ValidItem => {
       const index = following.size as LogIndex;
       try {
-        const item = readItem(raw, index);
-        const id = item.entry.record;
+        const expected = raw.record === null ? undefined : following.expected(raw.entry, raw.record);
+        const entry = expected ?? readEntry(raw);
+        const isRead = reading === "all" || this.#isEmpty || following.own.includes(entry.project);
+        const record = isRead && raw.record !== null ? readRecord(raw.record, entry, index) : null;
+        const id = entry.record;
         if (seen.has(id) || isKnown(id)) throw new Violation("entry.duplicate", `${id} is an entry already`);
         seen.add(id);
+        const leafHex = leafHashHex(raw.entry);
+        const leaf = assertDefined(parseHex(leafHex), "a hash is hex");
+        const item: ValidItem = { entry, entryBytes: raw.entry, index, leaf, record, recordBytes: raw.record };
         if (this.#isEmpty && index < 2) checkGenesis(item);
-        following.checkEntry(item.entry);
-        following.append(item);
+        if (expected === undefined) following.checkEntry(entry);
+        following.append(item, leafHex);
         return item;
       } catch (error) {
         throw error instanceof Violation ? new Violation(error.code, `entry ${index}: ${error.message}`) : error;
@@ -246,7 +315,13 @@ export class CommitChain {
     const root = formatHex(following.frontier.root());
     if (root !== header.root)
       throw new Violation("commit.root", `the entries give root ${root}, the header says ${header.root}`);
-    const commit: ValidCommit = { hash: sha256Hex(bytes), header, items, n: header.n };
+    const commit: CheckedCommit = {
+      hash: sha256Hex(bytes),
+      header,
+      items,
+      n: header.n,
+      subtrees: following.subtrees,
+    };
     this.#checked = { commit, following };
     return commit;
   }
@@ -321,6 +396,7 @@ export class CommitChain {
       ledger: following.ledger,
       n: header.n + 1,
       origin: following.keys.origin,
+      own: following.own,
       prevHash: hash,
       size: following.size,
       time: header.time,
@@ -378,24 +454,23 @@ function checkSignature(
     throw new Violation("commit.signature", "the signature is not over these bytes");
 }
 
-/** An entry and its record, each well formed and belonging together. */
-function readItem(item: CommitItem, index: LogIndex): ValidItem {
+/** A well-formed entry that names the bytes of its record. */
+function readEntry(item: CommitItem): Entry {
   const entry = parseEntry(item.entry);
-  let record: LedgerRecord | null = null;
-  if (item.record !== null) {
-    if (sha256Hex(item.record) !== digestOf(entry.record))
-      throw new Violation("record.digest", `the bytes after the entry of ${entry.record} have another SHA-256`);
-    record = parseRecord(item.record);
-    const creates = index === 0 ? "ledger" : "project";
-    // Only the record that creates a project stands without one.
-    if (
-      record.project === undefined
-        ? record.kind !== creates || entry.record !== idOf(entry.project)
-        : record.project !== idOf(entry.project)
-    )
-      throw new Violation("record.project", `${entry.record} is of another project than its entry`);
-  }
-  return { entry, entryBytes: item.entry, index, leaf: leafHash(item.entry), record, recordBytes: item.record };
+  if (item.record !== null && sha256Hex(item.record) !== digestOf(entry.record))
+    throw new Violation("record.digest", `the bytes after the entry of ${entry.record} have another SHA-256`);
+  return entry;
+}
+
+/** A well-formed record of its entry's project; its digest was checked. */
+function readRecord(bytes: Uint8Array, entry: Entry, index: LogIndex): LedgerRecord {
+  const record = parseRecord(bytes);
+  const creates = index === 0 ? "ledger" : "project";
+  const own = idOf(entry.project);
+  // Only the record that creates a project stands without one.
+  if (record.project === undefined ? record.kind !== creates || entry.record !== own : record.project !== own)
+    throw new Violation("record.project", `${entry.record} is of another project than its entry`);
+  return record;
 }
 
 /** The genesis commit begins with the ledger itself and the project of what belongs to no other. */

@@ -30,6 +30,7 @@ const SCHEMAS = {
   "ledger.seal": access.LedgerSealSchema,
   model: execution.ModelSchema,
   "model.version": execution.ModelVersionSchema,
+  operation: access.OperationSchema,
   policy: governance.PolicySchema,
   principal: access.PrincipalSchema,
   project: access.ProjectSchema,

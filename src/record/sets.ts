@@ -27,6 +27,8 @@ export const SETS: Readonly<Record<string, readonly string[]>> = {
   "ModelVersion.files": ["path"],
   "ObservedEnvironment.lockfiles": ["path"],
   "ObservedEnvironment.runtimes": ["name"],
+  "Operation.digests": [],
+  "Operation.personal_values": [],
   "PlanStep.needs": [],
   "Project.labels": ["key"],
   "QualityReport.measurements": ["column", "name"],

@@ -4,6 +4,7 @@
  * A digest is written bare in entries, head leaves, object keys and tiles (`Digest`), and with its algorithm in records and
  * roots (`RecordId`); `docs/formats/records.md`.
  */
+import { endsInHex } from "./bytes.ts";
 
 declare const brand: unique symbol;
 type Brand<T, B extends string> = T & { readonly [brand]: B };
@@ -17,16 +18,15 @@ export type LogIndex = Brand<number, "LogIndex">;
 /** Number of entries that a tree covers. */
 export type TreeSize = Brand<number, "TreeSize">;
 
-const DIGEST = /^[0-9a-f]{64}$/;
-const ID = /^sha256:[0-9a-f]{64}$/;
+const ID = "sha256:";
 const DECIMAL = /^(?:0|[1-9][0-9]{0,15})$/;
 
 export const ZERO_DIGEST = "0".repeat(64) as Digest;
 
 export const parseDigest = (text: string): Digest | undefined =>
-  text.length === 64 && DIGEST.test(text) ? (text as Digest) : undefined;
+  text.length === 64 && endsInHex(text, 0) ? (text as Digest) : undefined;
 export const parseRecordId = (text: string): RecordId | undefined =>
-  text.length === 71 && ID.test(text) ? (text as RecordId) : undefined;
+  text.length === 71 && text.startsWith(ID) && endsInHex(text, ID.length) ? (text as RecordId) : undefined;
 
 /** Takes both forms, as command-line options do. */
 export const parseEitherId = (text: string): RecordId | undefined =>

@@ -52,12 +52,31 @@ export function formatHex(bytes: Uint8Array): string {
   return out;
 }
 
+const NO_DIGIT = 0xff;
+const DIGIT_OF = new Uint8Array(128).fill(NO_DIGIT);
+for (let value = 0; value < 16; value++) DIGIT_OF[value.toString(16).charCodeAt(0)] = value;
+
+/** Fills `out` from the lower-case hex that begins at `from`; false when there is other text. */
+export function readHex(text: string, from: number, out: Uint8Array): boolean {
+  for (let i = 0, at = from; i < out.length; i++, at += 2) {
+    const high = DIGIT_OF[text.charCodeAt(at)] ?? NO_DIGIT;
+    const low = DIGIT_OF[text.charCodeAt(at + 1)] ?? NO_DIGIT;
+    if (high === NO_DIGIT || low === NO_DIGIT) return false;
+    out[i] = high * 16 + low;
+  }
+  return true;
+}
+
 /** Parses lower-case hex of even length; undefined for anything else. */
 export function parseHex(text: string): Uint8Array | undefined {
-  if (text.length % 2 !== 0 || !/^[0-9a-f]*$/.test(text)) return undefined;
-  const out = new Uint8Array(text.length / 2);
-  for (let i = 0; i < out.length; i++) out[i] = Number.parseInt(text.slice(2 * i, 2 * i + 2), 16);
-  return out;
+  const out = new Uint8Array(Math.floor(text.length / 2));
+  return text.length % 2 === 0 && readHex(text, 0, out) ? out : undefined;
+}
+
+/** Whether `text` is lower-case hex from `from` to its end. */
+export function endsInHex(text: string, from: number): boolean {
+  for (let i = from; i < text.length; i++) if ((DIGIT_OF[text.charCodeAt(i)] ?? NO_DIGIT) === NO_DIGIT) return false;
+  return true;
 }
 
 const BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -20,8 +20,23 @@ export const formatTime = (ms: number): string => new Date(ms).toISOString();
 
 const TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/;
 
+/** The minute of the time that was parsed last: neighbours in a log are often of one. */
+let minute = { startMs: 0, text: "never" };
+const SECONDS = /^[0-5][0-9]\.[0-9]{3}Z$/;
+const MINUTE_LENGTH = "YYYY-MM-DDTHH:MM:".length;
+
 /** Milliseconds of a time in the ledger's form; undefined for another form or a date that does not exist. */
 export function parseTime(text: string): number | undefined {
+  if (text.startsWith(minute.text)) {
+    const seconds = text.slice(MINUTE_LENGTH);
+    return SECONDS.test(seconds) ? minute.startMs + Math.round(1_000 * Number(seconds.slice(0, -1))) : undefined;
+  }
+  const ms = parseWhole(text);
+  if (ms !== undefined) minute = { startMs: 60_000 * Math.floor(ms / 60_000), text: text.slice(0, MINUTE_LENGTH) };
+  return ms;
+}
+
+function parseWhole(text: string): number | undefined {
   if (!TIME.test(text)) return undefined;
   const ms = Date.parse(text);
   if (Number.isNaN(ms)) return undefined;

@@ -7,6 +7,8 @@
  * - `created`, and `exists`, mean durable: neither is said before the object outlives a power loss (as far as the store can
  *   promise it, `docs/operating.md`).
  * - `unknown` means that the write may have happened or may still happen later. Only the same bytes may be sent again.
+ * - A lock holds a version, not a key: on a store with versions, whoever may write can lay a new one, or a delete marker, over
+ *   what is locked. Reads without a version id give the newest version, or null under a marker; `versions` shows the rest.
  * - A key that `keys.ts` does not parse names no object: reads answer null, writes throw `Fault("REQUEST_INVALID")`.
  * - A store that cannot answer throws `Fault("STORE_UNAVAILABLE")`. When `create` or `swap` throw it, nothing was written and
  *   nothing will be: so does a full disk, before anything is written, and a signal that was aborted before the write took
@@ -27,6 +29,9 @@ export type SwapOutcome =
   | { readonly outcome: "moved" }
   | { readonly outcome: "unknown"; readonly cause: unknown };
 
+/** What holds an object: nobody shortens COMPLIANCE; GOVERNANCE and an advisory lock hold only those who keep to them. */
+export type LockMode = "COMPLIANCE" | "GOVERNANCE" | "advisory";
+
 export interface ObjectInfo {
   readonly key: string;
   readonly sizeBytes: number;
@@ -34,11 +39,36 @@ export interface ObjectInfo {
   readonly etag: string;
   /** Milliseconds since the epoch until which the store holds the object; absent without a lock. */
   readonly retainUntil?: number;
+  /** Absent without a lock. */
+  readonly lockMode?: LockMode;
+  /** Absent on a store without versions. */
+  readonly versionId?: string;
+  /** SHA-256 of the whole object in hex, where the store checked it at the upload and keeps it. */
+  readonly sha256?: string;
 }
+
+export interface ObjectVersion {
+  readonly key: string;
+  /** `NO_VERSION` on a store without versions. */
+  readonly versionId: string;
+  readonly sizeBytes: number;
+  /** Empty for a delete marker. */
+  readonly etag: string;
+  /** A delete marker: it has no bytes, and hides the versions below it. */
+  readonly isMarker: boolean;
+  readonly isLatest: boolean;
+  /** Milliseconds since the epoch, by the store's clock. */
+  readonly modifiedMs: number;
+}
+
+/** The version id, by S3's convention, of an object that was stored without versioning. */
+export const NO_VERSION = "null";
 
 export interface StoredObject {
   readonly body: Uint8Array;
   readonly etag: string;
+  /** Absent on a store without versions. */
+  readonly versionId?: string;
 }
 
 export interface OpenedObject {
@@ -51,20 +81,30 @@ export interface StoreOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+export interface VersionOptions extends StoreOptions {
+  /** One version, whatever lies over it; the newest when absent. */
+  readonly versionId?: string | undefined;
+}
+
 export interface CreateOptions extends StoreOptions {
   /** Milliseconds since the epoch; locks the object until then. */
   readonly retainUntil?: number | undefined;
 }
 
-export interface GetOptions extends StoreOptions {
+export interface GetOptions extends VersionOptions {
   /** Bytes from `from` up to, not including, `to`; cut at the object's end. */
   readonly range?: { readonly from: number; readonly to: number } | undefined;
 }
 
-export interface ListOptions extends StoreOptions {
+export interface PageOptions extends StoreOptions {
   /** Only keys greater than this one. */
   readonly after?: string | undefined;
   readonly limit?: number | undefined;
+}
+
+export interface ListOptions extends PageOptions {
+  /** Whether locks and checksums are asked for as `head` gives them; on S3 that is a request for each object. */
+  readonly locks?: boolean | undefined;
 }
 
 export interface ObjectStore {
@@ -72,7 +112,7 @@ export interface ObjectStore {
   create(bucket: Bucket, key: string, body: Uint8Array, options: CreateOptions): Promise<PutOutcome>;
   /** Null when the key holds nothing. */
   get(bucket: Bucket, key: string, options?: GetOptions): Promise<StoredObject | null>;
-  head(bucket: Bucket, key: string, options?: StoreOptions): Promise<ObjectInfo | null>;
+  head(bucket: Bucket, key: string, options?: VersionOptions): Promise<ObjectInfo | null>;
   /** Compare-and-swap. `etag` null: the key must hold nothing. */
   swap(
     bucket: "head",
@@ -87,10 +127,15 @@ export interface ObjectStore {
   remove(bucket: MutableBucket, key: string, options?: StoreOptions): Promise<void>;
   /** Objects whose key starts with `prefix`, ascending by the bytes of the key; also keys that `keys.ts` does not parse. */
   list(bucket: Bucket, prefix: string, options?: ListOptions): AsyncIterable<ObjectInfo>;
+  /**
+   * Every version of the objects whose key starts with `prefix`, delete markers included: by key, then newest first. A store
+   * without versions has one of each object. `limit` counts versions.
+   */
+  versions(bucket: Bucket, prefix: string, options?: PageOptions): AsyncIterable<ObjectVersion>;
   /** Prolongs the lock; an earlier time than the present one changes nothing. Throws `Fault("NOT_FOUND")` when absent. */
-  extend(bucket: "ledger", key: string, retainUntil: number, options?: StoreOptions): Promise<void>;
+  extend(bucket: "ledger", key: string, retainUntil: number, options?: VersionOptions): Promise<void>;
   /** Reads an object of any size piece by piece. */
-  open(bucket: Bucket, key: string, options?: StoreOptions): Promise<OpenedObject | null>;
+  open(bucket: Bucket, key: string, options?: VersionOptions): Promise<OpenedObject | null>;
   /** `compliance`: nobody can shorten a lock. `advisory`: the lock is recorded, and whoever owns the disk can ignore it. */
   readonly lock: "compliance" | "advisory";
 }

@@ -12,8 +12,10 @@ import type { Random } from "../std/ports.ts";
 import { commitKey, probeKey } from "./keys.ts";
 import type { ObjectStore, PutOutcome } from "./object-store.ts";
 
-/** Counts at start; a takeover, and every ten minutes, take eight of each. */
+/** Counts at start. */
 export const START_PROBES = { doubleCreates: 64, createRaces: 64, swapRaces: 32 } as const;
+/** Counts at a later takeover, and every ten minutes while writing: a cluster may be extended at any time. */
+export const RUNNING_PROBES = { doubleCreates: 8, createRaces: 8, swapRaces: 8 } as const;
 
 const IN_FLIGHT = 16;
 
@@ -27,8 +29,11 @@ export interface ProbeOptions {
 }
 
 export interface ProbeResult {
-  readonly name: "double-create" | "create-race" | "swap-race" | "genesis";
+  /** `double-create`, `create-race`, `swap-race`, `genesis`, or one of S3's (`s3/bucket-probes.ts`). */
+  readonly name: string;
   readonly ok: boolean;
+  /** Whether the store was seen to break a promise; without it, a probe that is not ok could not be carried out. */
+  readonly isBroken?: boolean;
   /** What was seen. */
   readonly detail: string;
   /** What to do; empty when the probe held. */
@@ -63,89 +68,99 @@ export async function probeStore(store: ObjectStore, options: ProbeOptions): Pro
   }
 }
 
-/** Undefined when the try held, else what went wrong. */
-type Try = (key: string) => Promise<string | undefined>;
+/** What went wrong with a try. */
+interface Wrong {
+  readonly said: string;
+  readonly isBroken: boolean;
+}
 
-async function probe(
-  name: ProbeResult["name"],
-  remedy: string,
-  keys: readonly string[],
-  attempt: Try,
-): Promise<ProbeResult> {
+/** Undefined when the try held. */
+type Try = (key: string) => Promise<Wrong | undefined>;
+
+/** The store answered, and not as it promises. */
+const broken = (said: string): Wrong => ({ isBroken: true, said });
+/** An answer that leaves the outcome open breaks no promise. */
+const answered = (what: string, outcomes: readonly string[]): Wrong => ({
+  isBroken: !outcomes.includes("unknown"),
+  said: `${what} answered ${outcomes.join(" and ")}`,
+});
+
+async function probe(name: string, remedy: string, keys: readonly string[], attempt: Try): Promise<ProbeResult> {
   const wrong: string[] = [];
+  let isBroken = false;
   await inFlight(keys, async (key) => {
     try {
       const found = await attempt(key);
-      if (found !== undefined) wrong.push(found);
+      if (found === undefined) return;
+      wrong.push(found.said);
+      isBroken ||= found.isBroken;
     } catch (error) {
       wrong.push(error instanceof Fault ? error.message : `failed: ${String(error)}`);
     }
   });
   const [first] = wrong;
   if (first === undefined) return { name, ok: true, detail: `${keys.length} of ${keys.length} held`, remedy: "" };
-  return { name, ok: false, detail: `${wrong.length} of ${keys.length} failed; the first: ${first}`, remedy };
+  return { name, ok: false, detail: `${wrong.length} of ${keys.length} failed; the first: ${first}`, isBroken, remedy };
 }
 
 async function createTwice(
   store: ObjectStore,
   key: string,
   signal: AbortSignal | undefined,
-): Promise<string | undefined> {
+): Promise<Wrong | undefined> {
   const first = await store.create("head", key, utf8("first"), { signal });
-  if (first.outcome !== "created") return `the first create of a new key answered ${first.outcome}`;
+  if (first.outcome !== "created") return answered("the first create of a new key", [first.outcome]);
   const second = await store.create("head", key, utf8("second"), { signal });
-  if (second.outcome !== "exists") return `the second create of one key answered ${second.outcome}`;
+  if (second.outcome !== "exists") return answered("the second create of one key", [second.outcome]);
   const found = await store.get("head", key, { signal });
-  return found !== null && equalBytes(found.body, utf8("first")) ? undefined : "the first bytes were not kept";
+  return found !== null && equalBytes(found.body, utf8("first")) ? undefined : broken("the first bytes were not kept");
 }
 
 async function raceCreates(
   store: ObjectStore,
   key: string,
   signal: AbortSignal | undefined,
-): Promise<string | undefined> {
+): Promise<Wrong | undefined> {
   const bodies = [utf8("left"), utf8("right")];
   const outcomes: PutOutcome[] = await Promise.all(bodies.map((body) => store.create("head", key, body, { signal })));
   const winners = bodies.filter((_, i) => outcomes[i]?.outcome === "created");
   const losers = outcomes.filter((o) => o.outcome === "exists");
   const [winner] = winners;
   if (winner === undefined || winners.length !== 1 || losers.length !== 1)
-    return `two creates of one key answered ${outcomes.map((o) => o.outcome).join(" and ")}`;
+    return answered(
+      "two creates of one key",
+      outcomes.map((o) => o.outcome),
+    );
   const found = await store.get("head", key, { signal });
-  return found !== null && equalBytes(found.body, winner) ? undefined : "the winner's bytes were not kept";
+  return found !== null && equalBytes(found.body, winner) ? undefined : broken("the winner's bytes were not kept");
 }
 
-async function raceSwaps(
-  store: ObjectStore,
-  key: string,
-  signal: AbortSignal | undefined,
-): Promise<string | undefined> {
+async function raceSwaps(store: ObjectStore, key: string, signal: AbortSignal | undefined): Promise<Wrong | undefined> {
   const first = await store.swap("head", key, utf8("0"), null, { signal });
-  if (first.outcome !== "swapped") return `a swap of an absent key answered ${first.outcome}`;
+  if (first.outcome !== "swapped") return answered("a swap of an absent key", [first.outcome]);
   const bodies = [utf8("left"), utf8("right")];
   const outcomes = await Promise.all(bodies.map((body) => store.swap("head", key, body, first.etag, { signal })));
   const answers = outcomes.map((o) => o.outcome).toSorted();
-  if (answers[0] !== "moved" || answers[1] !== "swapped")
-    return `two swaps of one etag answered ${answers.join(" and ")}`;
+  if (answers[0] !== "moved" || answers[1] !== "swapped") return answered("two swaps of one etag", answers);
   const winner = bodies[outcomes.findIndex((o) => o.outcome === "swapped")];
   const found = await store.get("head", key, { signal });
   if (found === null || winner === undefined || !equalBytes(found.body, winner))
-    return "the winner's bytes were not kept";
+    return broken("the winner's bytes were not kept");
   const late = await store.swap("head", key, utf8("late"), first.etag, { signal });
-  return late.outcome === "moved" ? undefined : `a swap with an old etag answered ${late.outcome}`;
+  return late.outcome === "moved" ? undefined : answered("a swap with an old etag", [late.outcome]);
 }
 
 async function createGenesisAgain(
   store: ObjectStore,
   key: string,
   signal: AbortSignal | undefined,
-): Promise<string | undefined> {
+): Promise<Wrong | undefined> {
   const genesis = await store.get("ledger", key, { signal });
   if (genesis === null) return undefined;
   const info = await store.head("ledger", key, { signal });
   // The same bytes under the same lock: should the store take them, nothing is lost.
   const again = await store.create("ledger", key, genesis.body, { retainUntil: info?.retainUntil, signal });
-  return again.outcome === "exists" ? undefined : `creating genesis again answered ${again.outcome}`;
+  return again.outcome === "exists" ? undefined : answered("creating genesis again", [again.outcome]);
 }
 
 async function inFlight(keys: readonly string[], work: (key: string) => Promise<void>): Promise<void> {

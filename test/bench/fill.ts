@@ -105,7 +105,7 @@ async function growHome(
     clock: systemClock,
     graceMs: 3_600_000,
     index,
-    keys: await loadKeyFiles(home.keys, await originOf(inner, dir)),
+    keys: await loadKeyFiles(home.keys, await originOf(inner, home, dir)),
     lastSigned,
     logger: quietLogger,
     queueLimits: { bytes: 1 << 30, records: 1e6 },

@@ -131,7 +131,7 @@ describe("principals", () => {
         type: PrincipalType.HUMAN,
         name,
         displayName,
-        identities: [{ issuer: "https://id.corp", claim: "sub", value: "u-17" }],
+        identities: [{ issuer: "https://id.corp", claim: "sub", value: `u-${name}` }],
       },
     });
 
@@ -142,7 +142,7 @@ describe("principals", () => {
     const { displayName, identities } = resource.body.value;
     expect(displayName).toMatch(/^personal:sha256:[0-9a-f]{64}$/);
     expect(await world.deps.personal.get(displayName)).toBe("Ann Lee");
-    expect(await world.deps.personal.get(identities[0]?.value ?? "")).toBe("u-17");
+    expect(await world.deps.personal.get(identities[0]?.value ?? "")).toBe("u-ann");
   });
 
   it("are there once, by the values and not by their references", async () => {
@@ -152,6 +152,26 @@ describe("principals", () => {
     expect(again.resource?.record).toBe(first.resource?.record);
     await refused(() => createPrincipal(world.deps, world.admin, person("bob", "Robert")), "ALREADY_EXISTS");
     expect(await personalCount()).toBe(before);
+  });
+
+  it("share no identity, whoever comes first", async () => {
+    const twin = (name: string) => {
+      const identities = [{ claim: "sub", issuer: "https://id.corp", value: "u-twin" }];
+      const principal = { displayName: name, identities, name, type: PrincipalType.HUMAN };
+      return create(CreatePrincipalRequestSchema, { principal });
+    };
+    const both = await Promise.allSettled(
+      ["castor", "pollux"].map((name) => createPrincipal(world.deps, world.admin, twin(name))),
+    );
+    expect(both.map((b) => b.status)).toEqual(["fulfilled", "rejected"]);
+    const before = await personalCount();
+    const fault = await refused(() => createPrincipal(world.deps, world.admin, twin("pollux")), "IDENTITY_TAKEN");
+    expect(fault.metadata).toMatchObject({ principal: "castor" });
+    expect(await personalCount()).toBe(before);
+    expect((await createPrincipal(world.deps, world.admin, twin("castor"))).receipt?.existing).toBe(true);
+    // Who may make no principals learns of none.
+    const stranger = await world.member("fraud", "contributor");
+    await refused(() => createPrincipal(world.deps, stranger, twin("pollux")), "PERMISSION_DENIED");
   });
 
   it("are repeated by the values too", async () => {
@@ -230,6 +250,20 @@ describe("tokens", () => {
     expect((await ask(["read"])).secret).not.toBe("");
   });
 
+  it("give no rights over the ledger that the issuer has not", async () => {
+    const clerk = await world.member("_ledger", "project-admin");
+    const ask = (more: object, who = clerk) => createToken(world.deps, who, create(CreateTokenRequestSchema, more));
+    const fault = await refused(() => ask({ principal: world.admin.principal }), "SCOPE_EXCEEDS_ISSUER");
+    expect(fault.metadata["permissions"]).toContain("ledger.operate");
+    expect(accesses(world).at(-1)).toMatchObject({ reason: "SCOPE_EXCEEDS_ISSUER" });
+    const few = { permissions: ["principal.write", "read"], principal: world.admin.principal };
+    expect((await ask(few)).secret).not.toBe("");
+    // The work in projects is not the ledger's: whoever administers principals gives tokens to all who do it.
+    const worker = await world.member("fraud", "contributor", "steward");
+    expect((await ask({ principal: worker.principal })).secret).not.toBe("");
+    expect((await ask({ principal: clerk.principal }, world.admin)).secret).not.toBe("");
+  });
+
   it("name permissions that there are, of principals that there are", async () => {
     const ask = (more: object) => createToken(world.deps, world.admin, create(CreateTokenRequestSchema, more));
     await refused(() => ask({ permissions: ["everything"] }), "REQUEST_INVALID");
@@ -276,6 +310,7 @@ describe("role bindings", () => {
     const { decision, resource } = await bind({ principal: member.principal });
     expect(resource?.kind).toBe("role.binding");
     expect(decision?.body).toMatchObject({ case: "decision", value: { target: "role.binding.grant" } });
+    expect(resource?.links).toMatchObject([{ rel: "decision", to: decision?.record }]);
   });
 
   it("are there once", async () => {

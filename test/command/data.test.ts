@@ -85,6 +85,20 @@ describe("artifacts", () => {
     expect(receipt?.existing).toBe(false);
   });
 
+  it("are held as long as the ledger once they are recorded, and not before", async () => {
+    const lockOf = async () => (await world.store.head("ledger", blobKey(fraud, digest("held"))))?.retainUntil ?? 0;
+    const { uploadUrl } = await declare("held");
+    await put(world, uploadUrl, utf8("held"));
+    const uploaded = await lockOf();
+    const request = { project: "fraud", artifact: body("held"), validateOnly: true };
+    await completeArtifact(world.deps, writer, create(CompleteArtifactRequestSchema, request));
+    expect(await lockOf()).toBe(uploaded);
+    await complete("held");
+    const year = 365 * 86_400_000;
+    expect(uploaded).toBeLessThan(world.clock.ms + year);
+    expect(await lockOf()).toBeGreaterThanOrEqual(world.clock.ms + year);
+  });
+
   it("need no second upload, whoever asks", async () => {
     const before = size();
     const declared = await declare("hello", await world.member("fraud", "contributor"));

@@ -1,7 +1,12 @@
 /** Policies compile and pass their tests before they are recorded; what binds, what would be decided, and what would have been. */
 import { create, fromJson, type JsonObject } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { Outcome, PolicySchema, RuleOutcome } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
+import {
+  Outcome,
+  PolicySchema,
+  PolicyTestSchema,
+  RuleOutcome,
+} from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
 import * as governance from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
 import { TransitionRequestSchema } from "../../gen/ts/animus/datapilot/v1/status_pb.ts";
 import { createPolicy } from "../../src/command/create-policy.ts";
@@ -135,4 +140,18 @@ it("evaluates without recording", () => {
   expect(answer.outcome).toBe(Outcome.DENY);
   expect(answer.warnings).toHaveLength(1);
   expect(world.deps.log.index.watermark.size).toBe(size);
+});
+
+it("tests without an input, and judges nothing then", async () => {
+  const candidate = policy("input.data.all(d, d.rows > 4.0)");
+  const answer = evaluatePolicy(
+    world.deps,
+    author,
+    create(governance.EvaluatePolicyRequestSchema, { policy: candidate }),
+  );
+  expect(answer).toMatchObject({ outcome: Outcome.UNSPECIFIED, rules: [] });
+  expect(answer.warnings).toHaveLength(1);
+  const tests = [create(PolicyTestSchema, { input: { data: [{ rows: 3 }] }, outcome: Outcome.ALLOW })];
+  const wrong = create(governance.EvaluatePolicyRequestSchema, { policy: { ...candidate, tests } });
+  await refused(() => evaluatePolicy(world.deps, author, wrong), "POLICY_TEST_FAILED");
 });

@@ -188,7 +188,7 @@ function blobUrls(signer: UploadSigner, clock: Clock): BlobUrls {
     const token = signer.sign({ method, ...blob, expiresAtMs: expiresMs });
     return { url: `http://localhost:8420/blob/${token}`, headers, expiresMs };
   };
-  return { get: (blob) => url("GET", blob), put: (blob) => url("PUT", blob) };
+  return { get: async (blob) => url("GET", blob), put: async (blob) => url("PUT", blob) };
 }
 
 /** PUTs bytes to an address as the HTTP edge does. */

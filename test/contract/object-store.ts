@@ -23,9 +23,24 @@ import { probeStore } from "../../src/store/probes.ts";
 export interface StoreSubject {
   /** Empty. */
   readonly store: ObjectStore;
-  /** A store of the same kind without room for one more byte. */
+  /** A store of the same kind without room for one more byte; for the trait `full`. */
   readonly full?: ObjectStore;
+  /** What whoever may write to the ledger bucket can do to a key; for the trait `versions`. */
+  readonly attacker?: {
+    /** Lays other bytes over a key. */
+    shadow(key: string, body: Uint8Array): Promise<void>;
+    /** Lays a delete marker over a key. */
+    hide(key: string): Promise<void>;
+  };
   dispose?(): Promise<void>;
+}
+
+/** What an adapter has beyond what all have; each names tests of its own. */
+export interface StoreTraits {
+  readonly full?: boolean;
+  readonly versions?: boolean;
+  /** How long setting up may take, where a server is built and started for it. */
+  readonly setUpMs?: number;
 }
 
 export const HOSTILE_KEYS: readonly string[] = [
@@ -79,7 +94,11 @@ const MUCH_LATER = Date.UTC(2040, 0, 1, 0, 0, 0, 123);
 let nextCommit = 0;
 const freshCommit = (): string => commitKey(nextCommit++);
 
-export function describeObjectStore(name: string, factory: () => Promise<StoreSubject>): void {
+export function describeObjectStore(
+  name: string,
+  factory: () => Promise<StoreSubject>,
+  traits: StoreTraits = {},
+): void {
   describe(`${name} as an object store`, () => {
     let subject: StoreSubject;
     let store: ObjectStore;
@@ -89,7 +108,7 @@ export function describeObjectStore(name: string, factory: () => Promise<StoreSu
     beforeAll(async () => {
       subject = await factory();
       store = subject.store;
-    });
+    }, traits.setUpMs);
     afterAll(async () => {
       await subject.dispose?.();
     });
@@ -113,13 +132,15 @@ export function describeObjectStore(name: string, factory: () => Promise<StoreSu
         const put = await store.create(bucket, key, utf8(key), bucket === "ledger" ? { retainUntil: LATER } : {});
         expect(put.outcome, key).toBe("created");
         const etag = put.outcome === "created" ? put.etag : "";
-        expect(await store.get(bucket, key)).toEqual({ body: utf8(key), etag });
-        expect(await store.head(bucket, key)).toEqual({
-          key,
-          sizeBytes: key.length,
-          etag,
-          ...(bucket === "ledger" ? { retainUntil: LATER } : {}),
-        });
+        expect(await store.get(bucket, key)).toMatchObject({ body: utf8(key), etag });
+        const info = await store.head(bucket, key);
+        expect(info).toMatchObject({ key, sizeBytes: key.length, etag });
+        expect([info?.retainUntil, info?.lockMode], key).toEqual(
+          bucket === "ledger"
+            ? [LATER, store.lock === "compliance" ? "COMPLIANCE" : "advisory"]
+            : [undefined, undefined],
+        );
+        expect(info?.sha256 ?? digestOf(key)).toBe(digestOf(key));
       }
     });
 
@@ -130,7 +151,7 @@ export function describeObjectStore(name: string, factory: () => Promise<StoreSu
         expect(await store.create("ledger", key, utf8(body), { retainUntil: MUCH_LATER })).toEqual({
           outcome: "exists",
         });
-      expect(await store.get("ledger", key)).toEqual({
+      expect(await store.get("ledger", key)).toMatchObject({
         body: utf8("first"),
         etag: first.outcome === "created" ? first.etag : "",
       });
@@ -256,7 +277,7 @@ export function describeObjectStore(name: string, factory: () => Promise<StoreSu
       const second = await store.swap("head", LEADER, utf8("2"), firstEtag);
       expect(second.outcome).toBe("swapped");
       expect(await store.swap("head", LEADER, utf8("3"), firstEtag)).toEqual({ outcome: "moved" });
-      expect(await store.get("head", LEADER)).toEqual({
+      expect(await store.get("head", LEADER)).toMatchObject({
         body: utf8("2"),
         etag: second.outcome === "swapped" ? second.etag : "",
       });
@@ -304,7 +325,7 @@ export function describeObjectStore(name: string, factory: () => Promise<StoreSu
       expect((await store.head("ledger", key))?.retainUntil).toBe(MUCH_LATER + 5 * 86_400_000);
       await store.get("ledger", key);
       expect((await store.head("ledger", key))?.retainUntil).toBe(MUCH_LATER + 5 * 86_400_000);
-      const [listed] = await collect(store.list("ledger", key));
+      const [listed] = await collect(store.list("ledger", key, { locks: true }));
       expect(listed).toEqual(await store.head("ledger", key));
       await expect(store.extend("ledger", freshCommit(), LATER)).rejects.toMatchObject({ reason: "NOT_FOUND" });
     });
@@ -348,16 +369,86 @@ export function describeObjectStore(name: string, factory: () => Promise<StoreSu
       expect(await keysOf("head", "probe/")).toEqual([]);
     });
 
-    it("refuses writes on a full disk before anything is written", async ({ skip }) => {
-      const { full } = subject;
-      if (full === undefined) return skip();
-      const refused = { reason: "STORE_UNAVAILABLE", message: expect.stringMatching(/full.*(free|enlarge)/) as string };
-      await expect(full.create("ledger", commitKey(1), utf8("x"), { retainUntil: LATER })).rejects.toMatchObject(
-        refused,
-      );
-      await expect(full.swap("head", LEADER, utf8("x"), null)).rejects.toMatchObject(refused);
-      await expect(full.replace("head", HEAD_CHECKPOINT, utf8("x"))).rejects.toMatchObject(refused);
-      for (const bucket of BUCKETS) expect(await collect(full.list(bucket, ""))).toEqual([]);
+    it("gives every version, by key, from a key, up to a limit", async () => {
+      const paths = ["tile/6/000", "tile/6/001", "tile/6/x001/000"];
+      for (const path of paths.toReversed())
+        await store.create("ledger", tileKey(path), utf8(path), { retainUntil: LATER });
+      const all = await collect(store.versions("ledger", "tile/6/"));
+      expect(all.map((v) => v.key)).toEqual(paths);
+      for (const version of all) {
+        const { etag, key, versionId } = version;
+        const read = await store.get("ledger", key, { versionId });
+        expect(read).toMatchObject({ body: utf8(key), etag });
+        expect(version).toMatchObject({ isLatest: true, isMarker: false, sizeBytes: key.length });
+        expect(version.modifiedMs).toBeGreaterThan(0);
+        expect((await store.head("ledger", key, { versionId }))?.etag).toBe(etag);
+        expect((await store.open("ledger", key, { versionId }))?.sizeBytes).toBe(key.length);
+      }
+      const keys = async (options: ListOptions): Promise<string[]> =>
+        (await collect(store.versions("ledger", "tile/6/", options))).map((v) => v.key);
+      expect(await keys({ after: "tile/6/000" })).toEqual(paths.slice(1));
+      expect(await keys({ limit: 2 })).toEqual(paths.slice(0, 2));
+      expect(await keys({ limit: 0 })).toEqual([]);
+      await store.replace("head", HEAD_CHECKPOINT, utf8("one"));
+      await store.replace("head", HEAD_CHECKPOINT, utf8("two"));
+      expect(await collect(store.versions("head", HEAD_CHECKPOINT))).toMatchObject([{ isLatest: true, sizeBytes: 3 }]);
     });
+
+    it("has no version of another id", async () => {
+      const key = freshCommit();
+      await store.create("ledger", key, utf8("one"), { retainUntil: LATER });
+      const versionId = "2f0c59a4-93f5-4e51-9e05-4a1a5c3c8d3e";
+      expect(await store.get("ledger", key, { versionId })).toBeNull();
+      expect(await store.head("ledger", key, { versionId })).toBeNull();
+      expect(await store.open("ledger", key, { versionId })).toBeNull();
+      await expect(store.extend("ledger", key, MUCH_LATER, { versionId })).rejects.toMatchObject({
+        reason: "NOT_FOUND",
+      });
+    });
+
+    if (traits.versions === true)
+      it("keeps what a shadow and a delete marker lie over, and lets it be read and locked by its version", async () => {
+        const { attacker } = subject;
+        if (attacker === undefined) throw new Error("assertion failed: the trait `versions` comes with an attacker");
+        const key = freshCommit();
+        await store.create("ledger", key, utf8("first"), { retainUntil: LATER });
+        const versionId = (await store.head("ledger", key))?.versionId ?? "";
+        await attacker.shadow(key, utf8("shadow"));
+        expect((await store.get("ledger", key))?.body).toEqual(utf8("shadow"));
+        expect(await store.create("ledger", key, utf8("first"), { retainUntil: LATER })).toEqual({ outcome: "exists" });
+        await attacker.hide(key);
+        expect([await store.get("ledger", key), await store.head("ledger", key)]).toEqual([null, null]);
+        expect(await store.open("ledger", key)).toBeNull();
+        expect(await keysOf("ledger", key)).toEqual([]);
+        const versions = await collect(store.versions("ledger", key));
+        expect(versions).toMatchObject([
+          { key, isMarker: true, isLatest: true, sizeBytes: 0, etag: "" },
+          { key, isMarker: false, isLatest: false, sizeBytes: 6 },
+          { key, isMarker: false, isLatest: false, sizeBytes: 5, versionId },
+        ]);
+        expect(await collect(store.versions("ledger", key, { limit: 2 }))).toEqual(versions.slice(0, 2));
+        const times = versions.map((v) => v.modifiedMs);
+        expect(times).toEqual(times.toSorted((a, b) => b - a));
+        expect((await store.get("ledger", key, { versionId }))?.body).toEqual(utf8("first"));
+        await store.extend("ledger", key, MUCH_LATER, { versionId });
+        expect(await store.head("ledger", key, { versionId })).toMatchObject({ retainUntil: MUCH_LATER, versionId });
+        await expect(store.extend("ledger", key, MUCH_LATER)).rejects.toMatchObject({ reason: "NOT_FOUND" });
+      });
+
+    if (traits.full === true)
+      it("refuses writes on a full disk before anything is written", async () => {
+        const { full } = subject;
+        if (full === undefined) throw new Error("assertion failed: the trait `full` comes with a full store");
+        const refused = {
+          reason: "STORE_UNAVAILABLE",
+          message: expect.stringMatching(/full.*(free|enlarge)/) as string,
+        };
+        await expect(full.create("ledger", commitKey(1), utf8("x"), { retainUntil: LATER })).rejects.toMatchObject(
+          refused,
+        );
+        await expect(full.swap("head", LEADER, utf8("x"), null)).rejects.toMatchObject(refused);
+        await expect(full.replace("head", HEAD_CHECKPOINT, utf8("x"))).rejects.toMatchObject(refused);
+        for (const bucket of BUCKETS) expect(await collect(full.list(bucket, ""))).toEqual([]);
+      });
   });
 }

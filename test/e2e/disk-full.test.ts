@@ -45,7 +45,11 @@ async function expectComplete(dir: string): Promise<void> {
   const policy = await readPolicy(dir);
   const kept = [new Uint8Array(readFileSync(join(dir, "trust/kept-checkpoint")))];
   const trust = { kept, mirrors: new Set<string>(), policy, requirePq: false, verifier: nativeVerifier };
-  const report = await verifyBucket(openFileCopy(dir), trust, { concurrency: 8, nowMs: Date.now(), records: true });
+  const report = await verifyBucket(openFileCopy(dir), trust, {
+    concurrency: 8,
+    nowMs: Date.now(),
+    records: "objects",
+  });
   expect(report.checks.flatMap((c) => c.failures)).toEqual([]);
   expect(report.verdict).toBe("COMPLETE");
 }

@@ -67,8 +67,12 @@ export interface NewHome {
 }
 
 /** `datapilot init --solo`: nobody else is there to approve anything. */
-export async function initHome(dir: string, more: readonly string[] = []): Promise<NewHome> {
-  const { code, stderr, stdout } = await datapilot(["init", "--dir", dir, "--solo", "--json", ...more]);
+export async function initHome(
+  dir: string,
+  more: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
+): Promise<NewHome> {
+  const { code, stderr, stdout } = await datapilot(["init", "--dir", dir, "--solo", "--json", ...more], env);
   if (code !== 0) throw new Error(`init ended with ${code}: ${stderr}${stdout}`);
   const said = JSON.parse(stdout) as { token: string; genesis: string; origin: string };
   return { dir, genesis: said.genesis, origin: said.origin, token: said.token };

@@ -13,7 +13,7 @@ import type {
 } from "../../src/store/object-store.ts";
 
 export type FaultKind =
-  /** Nothing happens, and the caller cannot know. */
+  /** Nothing happens, and the caller cannot know: a time-out, a 409. */
   | "error-before"
   /** It happens, and the caller cannot know. */
   | "error-after"
@@ -23,15 +23,27 @@ export type FaultKind =
   | "delay"
   /** The write is delivered twice, and the caller hears the second answer. */
   | "duplicate"
-  /** Refused before anything is written. */
+  /** Refused before anything is written: a full disk, a 503. */
   | "disk-full"
   /** A read breaks off; an opened stream does so in the middle. */
   | "torn"
+  /** The body stops on its way: nothing is written, and until that is given up the store answers nobody about the key. */
+  | "stalled"
   /** The process dies before, or after, the call takes effect: this and every later call throws `Crash`. */
   | "crash-before"
   | "crash-after";
 
-export type Operation = "create" | "get" | "head" | "swap" | "replace" | "remove" | "list" | "extend" | "open";
+export type Operation =
+  | "create"
+  | "get"
+  | "head"
+  | "swap"
+  | "replace"
+  | "remove"
+  | "list"
+  | "versions"
+  | "extend"
+  | "open";
 
 export class Crash extends Error {
   override readonly name = "Crash";
@@ -47,6 +59,37 @@ export interface FaultStoreOptions {
   /** What a delay waits for, `delaySteps` times; default a turn of the event loop. */
   readonly pause?: () => Promise<void>;
   readonly delaySteps?: number;
+  /** Awaited before a call takes effect and before its answer leaves: where a simulation puts its scheduler. */
+  readonly step?: (call: string) => Promise<void>;
+  /** Lands a zombie; by default it lands within `zombieCalls` calls of this store. */
+  readonly land?: (zombie: () => Promise<unknown>) => void;
+  /** Ends the process that crashes; by default this call and every later one throws `Crash`. */
+  readonly die?: () => Promise<never>;
+  /** Shared by all who see the store; by default nobody else waits for a body that stalls. */
+  readonly stalls?: Stalls;
+}
+
+/** Keys whose body is stuck on its way. */
+export class Stalls {
+  readonly #stuck = new Map<string, Promise<void>>();
+  readonly #idle: () => Promise<void>;
+
+  /** `idle` is how long the store waits for the rest of a body. */
+  constructor(idle: () => Promise<void>) {
+    this.#idle = idle;
+  }
+
+  async stall(key: string): Promise<void> {
+    await this.passed(key);
+    const over = this.#idle();
+    this.#stuck.set(key, over);
+    await over;
+    this.#stuck.delete(key);
+  }
+
+  async passed(key: string): Promise<void> {
+    for (let stuck = this.#stuck.get(key); stuck !== undefined; stuck = this.#stuck.get(key)) await stuck;
+  }
 }
 
 export interface Faults {
@@ -72,7 +115,7 @@ export interface FaultStore extends ObjectStore {
 
 type Forgetting = ObjectStore & { forget?(bucket: Bucket, key: string): void };
 
-const READS: ReadonlySet<Operation> = new Set<Operation>(["get", "head", "list", "open"]);
+const READS: ReadonlySet<Operation> = new Set<Operation>(["get", "head", "list", "versions", "open"]);
 const WRITE_FAULTS: readonly FaultKind[] = [
   "error-before",
   "error-after",
@@ -80,6 +123,7 @@ const WRITE_FAULTS: readonly FaultKind[] = [
   "delay",
   "duplicate",
   "disk-full",
+  "stalled",
   "crash-before",
   "crash-after",
 ];
@@ -101,6 +145,7 @@ const unavailable = (what: string): Fault => new Fault("STORE_UNAVAILABLE", `inj
 export function createFaultStore(inner: Forgetting, options: FaultStoreOptions = {}): FaultStore {
   const random = seededNumbers(options.seed ?? 1);
   const pause = options.pause ?? (() => new Promise<void>((resolve) => setImmediate(resolve)));
+  const stalls = options.stalls ?? new Stalls(pause);
   const zombieCalls = options.zombieCalls ?? 200;
   const programmed: { operation: Operation; kind: FaultKind; matches: (bucket: Bucket, key: string) => boolean }[] = [];
   const numbered = new Map<number, FaultKind>();
@@ -114,6 +159,7 @@ export function createFaultStore(inner: Forgetting, options: FaultStoreOptions =
     duplicate: 0,
     "disk-full": 0,
     torn: 0,
+    stalled: 0,
     "crash-before": 0,
     "crash-after": 0,
   };
@@ -151,23 +197,32 @@ export function createFaultStore(inner: Forgetting, options: FaultStoreOptions =
   ): Promise<FaultKind | undefined> {
     if (given?.signal?.aborted === true)
       throw new Fault("STORE_UNAVAILABLE", `${operation} was cancelled`, { cause: given.signal.reason });
-    if (isDead) throw new Crash(`${operation} after the crash`);
+    if (isDead) return crash(`${operation} after the crash`);
+    await options.step?.(`${operation} ${bucket}`);
     const kind = draw(operation, bucket, key, calls++);
     await landDue();
-    if (kind === undefined) return undefined;
-    struck[kind]++;
+    if (kind !== undefined) struck[kind]++;
     if (kind === "delay") for (let i = options.delaySteps ?? 3; i > 0; i--) await pause();
-    if (isDead || kind === "crash-before") {
-      isDead = true;
-      throw new Crash(`before ${operation} ${key}`);
-    }
+    if (kind === "stalled") await stalls.stall(`${bucket} ${key}`);
+    else await stalls.passed(`${bucket} ${key}`);
+    if (isDead || kind === "crash-before") return crash(`before ${operation} ${key}`);
     return kind;
   }
 
-  function afterwards(kind: FaultKind | undefined, operation: Operation, key: string): void {
-    if (kind === "crash-after") isDead = true;
+  async function afterwards(kind: FaultKind | undefined, operation: Operation, key: string): Promise<void> {
     // A call that another call's crash overtook is never heard of either.
-    if (isDead) throw new Crash(`after ${operation} ${key}`);
+    if (isDead || kind === "crash-after") return crash(`after ${operation} ${key}`);
+    await options.step?.(`answer ${operation}`);
+  }
+
+  async function crash(where: string): Promise<never> {
+    isDead = true;
+    return options.die === undefined ? Promise.reject(new Crash(where)) : options.die();
+  }
+
+  async function lostAnswer<T>(answer: () => T): Promise<T> {
+    await options.step?.("no answer");
+    return answer();
   }
 
   /** `lost` makes the answer of a write whose fate is unknown: an outcome where there is one, else a fault. */
@@ -183,17 +238,20 @@ export function createFaultStore(inner: Forgetting, options: FaultStoreOptions =
     switch (kind) {
       case "disk-full":
         throw unavailable("the disk is full: free space");
+      case "stalled":
+        return lost(unavailable("the body stalled, nothing happened"));
       case "error-before":
-        return lost(unavailable("no answer, nothing happened"));
+        return lostAnswer(() => lost(unavailable("no answer, nothing happened")));
       case "zombie":
-        zombies.push({ atCall: calls + 1 + Math.floor(random() * zombieCalls), land: perform });
-        return lost(unavailable("no answer yet"));
+        if (options.land !== undefined) options.land(perform);
+        else zombies.push({ atCall: calls + 1 + Math.floor(random() * zombieCalls), land: perform });
+        return lostAnswer(() => lost(unavailable("no answer yet")));
       case "duplicate":
         await perform();
         break;
       case "error-after": {
         await perform();
-        return lost(unavailable("no answer, it happened"));
+        return lostAnswer(() => lost(unavailable("no answer, it happened")));
       }
       case "torn":
       case "delay":
@@ -203,7 +261,7 @@ export function createFaultStore(inner: Forgetting, options: FaultStoreOptions =
         break;
     }
     const answer = await perform();
-    afterwards(kind, operation, key);
+    await afterwards(kind, operation, key);
     return answer;
   }
 
@@ -218,8 +276,24 @@ export function createFaultStore(inner: Forgetting, options: FaultStoreOptions =
     if (kind === "error-before" || kind === "error-after" || kind === "disk-full") throw unavailable("a read failed");
     const answer = await perform();
     if (kind === "torn") throw unavailable("a read broke off");
-    afterwards(kind, operation, key);
+    await afterwards(kind, operation, key);
     return answer;
+  }
+
+  async function* listing<T>(
+    operation: Operation,
+    bucket: Bucket,
+    prefix: string,
+    given: StoreOptions | undefined,
+    perform: () => AsyncIterable<T>,
+  ): AsyncGenerator<T> {
+    const kind = await begin(operation, bucket, prefix, given);
+    if (kind === "error-before") throw unavailable("a listing failed");
+    let listed = 0;
+    for await (const item of perform()) {
+      if (kind === "torn" && listed++ > 0) throw unavailable("a listing broke off");
+      yield item;
+    }
   }
 
   const unknown = (cause: unknown): { outcome: "unknown"; cause: unknown } => ({ outcome: "unknown", cause });
@@ -255,7 +329,14 @@ export function createFaultStore(inner: Forgetting, options: FaultStoreOptions =
     },
     remove: (bucket, key, given) => write<void>("remove", bucket, key, given, () => inner.remove(bucket, key), fail),
     extend: (bucket, key, until, given) =>
-      write<void>("extend", bucket, key, given, () => inner.extend(bucket, key, until), fail),
+      write<void>(
+        "extend",
+        bucket,
+        key,
+        given,
+        () => inner.extend(bucket, key, until, { versionId: given?.versionId }),
+        fail,
+      ),
     get: (bucket, key, given) => read("get", bucket, key, given, () => inner.get(bucket, key, given)),
     head: (bucket, key, given) => read("head", bucket, key, given, () => inner.head(bucket, key, given)),
     async open(bucket, key, given) {
@@ -264,15 +345,9 @@ export function createFaultStore(inner: Forgetting, options: FaultStoreOptions =
       const opened = await inner.open(bucket, key, given);
       return kind === "torn" && opened !== null ? tornInHalf(opened) : opened;
     },
-    async *list(bucket, prefix, given) {
-      const kind = await begin("list", bucket, prefix, given);
-      if (kind === "error-before") throw unavailable("a listing failed");
-      let listed = 0;
-      for await (const info of inner.list(bucket, prefix, given)) {
-        if (kind === "torn" && listed++ > 0) throw unavailable("a listing broke off");
-        yield info;
-      }
-    },
+    list: (bucket, prefix, given) => listing("list", bucket, prefix, given, () => inner.list(bucket, prefix, given)),
+    versions: (bucket, prefix, given) =>
+      listing("versions", bucket, prefix, given, () => inner.versions(bucket, prefix, given)),
     faults: {
       next(operation, kind, matches = () => true) {
         programmed.push({ operation, kind, matches });

@@ -211,6 +211,23 @@ export function indexContract(name: string, open: (path: string) => Promise<Inde
       await index[Symbol.asyncDispose]();
     });
 
+    it("keeps the bytes of young commits longer", async () => {
+      const log = writeLog(60, () => 10, 4);
+      const index = await open(folder());
+      index.apply(log.commits);
+      const size = index.watermark.size;
+      const keepFrom = log.commits[3]?.header.time ?? "";
+      index.setPublished(size, keepFrom);
+      for (const commit of log.commits)
+        expect(index.commitBytes(commit.n) ?? null, String(commit.n)).toEqual(
+          commit.header.time < keepFrom ? null : Uint8Array.from(commit.bytes),
+        );
+      expect(index.commitBytes(0)).toBeUndefined();
+      index.setPublished(size);
+      for (const commit of log.commits) expect(index.commitBytes(commit.n)).toBeUndefined();
+      await index[Symbol.asyncDispose]();
+    });
+
     it("refuses a gap and a repeated record, and stays as it is", async () => {
       const log = writeLog(60, () => 10, 6);
       await using index = await open(folder());

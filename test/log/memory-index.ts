@@ -6,9 +6,9 @@ import type { AppliedCommit, Index, IndexedEntry, IndexReader, Watermark } from 
 import { sha256Hex } from "../../src/merkle/hash.ts";
 import { HashStore } from "../../src/merkle/proofs.ts";
 import type { ValidItem } from "../../src/record/chain.ts";
-import { assert } from "../../src/std/assert.ts";
+import { assert, assertDefined } from "../../src/std/assert.ts";
 import { type Digest, idOf, type LogIndex, type RecordId, type TreeSize } from "../../src/std/brand.ts";
-import { formatHex } from "../../src/std/bytes.ts";
+import { formatHex, parseHex } from "../../src/std/bytes.ts";
 
 interface Version {
   readonly value: unknown;
@@ -19,12 +19,18 @@ const later = (): never => {
   throw new Error("not in the memory index");
 };
 
-export function createMemoryIndex(): Index {
+export interface MemoryIndex extends Index {
+  /** Falls back to an earlier state, as a crash leaves an index that is written behind. */
+  rewind(to: Watermark): void;
+}
+
+export function createMemoryIndex(): MemoryIndex {
   let items: { item: ValidItem; commit: number }[] = [];
   let rows = new Map<string, Version[]>();
   let ids = new Map<RecordId, LogIndex>();
   let tree = new HashStore();
   let tail = new Map<number, Uint8Array>();
+  const times = new Map<number, { readonly time: string; readonly until: number }>();
   let state = INITIAL_STATE;
   const empty: Watermark = {
     commitHash: sha256Hex(new Uint8Array()),
@@ -85,7 +91,14 @@ export function createMemoryIndex(): Index {
         const record = i === undefined ? undefined : at(i)?.record;
         return record === undefined || record === null || i === undefined ? undefined : { index: i, record };
       },
-      scan: later,
+      *scan<V extends View>(view: V, prefix: string) {
+        for (const [name, versions] of rows) {
+          const key = name.startsWith(`${view}\0${prefix}`) ? name.slice(view.length + 1) : undefined;
+          const found = key === undefined ? undefined : versions.findLast((v) => v.changedAt < size);
+          if (key !== undefined && found !== undefined && found.value !== null)
+            yield [key, found.value as Rows[V]] as const;
+        }
+      },
       size: size as TreeSize,
       [Symbol.dispose]() {},
     };
@@ -113,6 +126,7 @@ export function createMemoryIndex(): Index {
           state = nextState(state, item.index, ops);
         }
         if (commit.bytes !== undefined) tail.set(commit.n, commit.bytes);
+        times.set(commit.n, { time: commit.header.time, until: items.length });
         watermark = {
           ...watermark,
           commitHash: commit.hash,
@@ -137,10 +151,25 @@ export function createMemoryIndex(): Index {
     frontier: later,
     nodes: () => (level, index) => tree.read(level, index),
     reader: (asOf) => readerAt(asOf ?? watermark.size),
+    rewind(to) {
+      for (const { item } of items.splice(to.size)) ids.delete(item.entry.record);
+      for (const [key, versions] of rows) {
+        const kept = versions.filter((v) => v.changedAt < to.size);
+        if (kept.length > 0) rows.set(key, kept);
+        else rows.delete(key);
+      }
+      for (const n of tail.keys()) if (n >= to.n) tail.delete(n);
+      tree = new HashStore();
+      for (const { item } of items) tree.append(item.leaf);
+      state = assertDefined(parseHex(to.state), "a state digest");
+      watermark = to;
+    },
     setMaterialised(size) {
       watermark = { ...watermark, materialised: size };
     },
-    setPublished(size) {
+    setPublished(size, keepFrom) {
+      for (const [n, { time, until }] of times)
+        if (until <= size && (keepFrom === undefined || time < keepFrom)) tail.delete(n);
       watermark = { ...watermark, published: size };
     },
     get watermark() {

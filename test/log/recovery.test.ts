@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
 import { initLedger } from "../../src/log/init.ts";
+import type { LastSigned } from "../../src/log/ports.ts";
 import { utf8 } from "../../src/std/bytes.ts";
 import { commitKey, HEAD_CHECKPOINT } from "../../src/store/keys.ts";
 import { createMemoryStore, type MemoryStore } from "../fakes/memory-store.ts";
@@ -56,6 +57,29 @@ it("gives forgotten commits back from the index's tail", async () => {
   expect(store.keys("ledger")).toContain(commitKey(n - 2));
 });
 
+it("keeps the bytes of commits for ten minutes after they were published", async () => {
+  const store = createMemoryStore();
+  const world = await createWorld(store);
+  const index = createMemoryIndex();
+  const log = await openIn(world, store, index);
+  const old = index.watermark.n - 1;
+  await world.clock.sleep(700_000);
+  await log.submit(createProject("fraud", world.init.system));
+  await world.clock.sleep(3_000);
+  expect(log.health().published).toBe(log.health().size);
+  expect(index.commitBytes(old)).toBeUndefined();
+  const { n, size } = index.watermark;
+  const key = commitKey(n - 1);
+  const before = (await store.get("ledger", key))?.body;
+  expect(index.commitBytes(n - 1)).toEqual(before);
+  store.forget("ledger", key);
+  const again = await openIn(world, store, index);
+  expect(again.health().size).toBe(size);
+  expect((await store.get("ledger", key))?.body).toEqual(before);
+  await again[Symbol.asyncDispose]();
+  await log[Symbol.asyncDispose]();
+});
+
 it("refuses a hole", async () => {
   const { n, store, world } = await grown();
   store.forget("ledger", commitKey(n - 2));
@@ -95,7 +119,47 @@ it("demands the head when nothing remembers it", async () => {
     code: "ledger.rollback",
   });
   const root = Uint8Array.from(Buffer.from(index.watermark.root, "hex"));
-  const log = await openIn(world, store, undefined, { acceptHead: { root, size } });
+  const accepted = createMemoryIndex();
+  const log = await openIn(world, store, accepted, { acceptHead: { root, size } });
+  // It is on record with the fence, below the first note that is signed.
+  using reader = accepted.reader();
+  const entry = reader.entry(size);
+  const record = entry === undefined ? undefined : reader.record(entry.record)?.record;
+  expect(record).toMatchObject({
+    actor: { method: "system" },
+    body: { accepted_head: { root: index.watermark.root, size }, type: "OPERATION_TYPE_RESTORE" },
+    kind: "operation",
+    project: world.init.system,
+  });
+  expect(log.health().signed).toBe(size + 1);
+  await log[Symbol.asyncDispose]();
+});
+
+it("records no accepted head that nothing rests on", async () => {
+  const { index, store, world } = await grown();
+  const { root, size } = index.watermark;
+  const acceptHead = { root: Uint8Array.from(Buffer.from(root, "hex")), size };
+  const log = await openIn(world, store, index, { acceptHead });
+  expect(log.health().size).toBe(size);
+  await log[Symbol.asyncDispose]();
+});
+
+it("asks for the head again when it was recorded and nothing was signed", async () => {
+  const { index, store, world } = await grown();
+  const { root, size } = index.watermark;
+  world.lastSigned.notes = [];
+  const failing: LastSigned = { read: () => Promise.resolve([]), write: () => Promise.reject(new Error("disk")) };
+  const acceptHead = { root: Uint8Array.from(Buffer.from(root, "hex")), size };
+  await expect(openIn(world, store, undefined, { acceptHead, lastSigned: failing })).rejects.toThrow("disk");
+  await expect(openIn(world, store)).rejects.toMatchObject({ code: "ledger.head-unknown" });
+  const again = createMemoryIndex();
+  const log = await openIn(world, store, again, { acceptHead });
+  using reader = again.reader();
+  const kinds = [size, size + 1].map((i) => {
+    const entry = reader.entry(i);
+    return entry === undefined ? undefined : reader.record(entry.record)?.record.kind;
+  });
+  expect(kinds).toEqual(["operation", "operation"]);
   await log[Symbol.asyncDispose]();
 });
 

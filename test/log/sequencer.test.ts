@@ -1,7 +1,8 @@
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import { keys } from "../../src/fold/view.ts";
 import type { Submission } from "../../src/log/log.ts";
 import { assertDefined } from "../../src/std/assert.ts";
+import type { LogIndex, RecordId } from "../../src/std/brand.ts";
 import { createFaultStore } from "../fakes/fault-store.ts";
 import { createMemoryStore } from "../fakes/memory-store.ts";
 import { createDataset, createProject, createWorld, openIn, quietLogger } from "./world.ts";
@@ -79,6 +80,27 @@ it("holds an answer that rests on a commit in flight until it is signed", async 
       ),
   ]);
   expect(order).toEqual(["made", "found"]);
+});
+
+it("answers a repeat once what it rests on is signed, so that there is a receipt", async () => {
+  const store = createMemoryStore();
+  const world = await createWorld(store);
+  const log = await openIn(world, store);
+  const release = Promise.withResolvers<void>();
+  const write = world.lastSigned.write.bind(world.lastSigned);
+  world.lastSigned.write = async (note) => {
+    await release.promise;
+    await write(note);
+  };
+  const first = log.submit(createProject("fraud", world.init.system));
+  await vi.waitFor(() => expect(log.health().size).toBe(3));
+  const second = log.submit(createProject("fraud", world.init.system));
+  const repeat = second.then(({ value }) => log.receipt(log.index.reader().indexOf(value as RecordId) as LogIndex));
+  await world.clock.sleep(1_000);
+  release.resolve();
+  const made = assertDefined((await first).committed, "a record").records[0];
+  expect((await repeat).index).toBe(made?.index);
+  await log[Symbol.asyncDispose]();
 });
 
 it("tells callers whose deadline passes while the store is silent, and commits all the same", async () => {

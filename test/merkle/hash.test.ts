@@ -1,7 +1,16 @@
 import { createHash, hash as nativeHash } from "node:crypto";
 import { sha256 as nobleSha256 } from "@noble/hashes/sha2.js";
 import { afterEach, expect, it } from "vitest";
-import { EMPTY_ROOT, leafHash, nodeHash, setSha256, sha256, sha256Hex, sha256Stream } from "../../src/merkle/hash.ts";
+import {
+  EMPTY_ROOT,
+  leafHash,
+  nodeHash,
+  setSha256,
+  setSha256Text,
+  sha256,
+  sha256Hex,
+  sha256Stream,
+} from "../../src/merkle/hash.ts";
 import { hash, hex, leavesOf } from "./model.ts";
 
 // Not `sha256` itself: that calls whatever is installed.
@@ -53,4 +62,20 @@ it("uses what the composition root installs", () => {
   stream.update(data);
   expect(hex(stream.digest())).toBe(hex(hash(data)));
   expect(calls).toBe(2);
+});
+
+it("streams with the platform's hash as well", () => {
+  let pieces = 0;
+  setSha256Text(
+    (bytes, form) => nativeHash("sha256", bytes, form),
+    () => {
+      const state = createHash("sha256");
+      return { digest: () => state.digest(), update: (bytes) => void (pieces++, state.update(bytes)) };
+    },
+  );
+  const stream = sha256Stream();
+  stream.update(data);
+  stream.update(data);
+  expect(hex(stream.digest())).toBe(hex(hash(data, data)));
+  expect(pieces).toBe(2);
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { baseline } from "../../src/policy/baseline.ts";
-import { compilePolicy, evaluate, runPolicyTests } from "../../src/policy/engine.ts";
+import { assertPolicy, compilePolicy, evaluate } from "../../src/policy/engine.ts";
 import { checkBody } from "../../src/record/body.ts";
 import type { Json, JsonObject } from "../../src/record/json.ts";
 import { id } from "./bodies.ts";
@@ -293,7 +293,7 @@ describe("approvals", () => {
 describe.each([true, false])("pack, solo %s", (solo) => {
   test("passes its own tests and is made of bodies of records", () => {
     for (const body of baseline({ solo })) {
-      runPolicyTests(body);
+      assertPolicy(body);
       checkBody("policy", body);
       expect(compilePolicy(body).rules.length).toBeGreaterThan(0);
       expect((body["tests"] as readonly Json[]).length).toBeGreaterThan(0);

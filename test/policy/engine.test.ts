@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { compilePolicy, evaluate, PolicyCache, runPolicyTests } from "../../src/policy/engine.ts";
+import { assertPolicy, compilePolicy, evaluate, PolicyCache } from "../../src/policy/engine.ts";
 import { INPUT_LIMITS } from "../../src/policy/input-limits.ts";
 import type { Mode, PolicyInForce } from "../../src/policy/judgement.ts";
 import type { JsonObject } from "../../src/record/json.ts";
@@ -268,8 +268,8 @@ describe("admission", () => {
       { input: { a: 1 }, outcome: "OUTCOME_DENY" },
       { input: {}, outcome: "OUTCOME_ERROR" },
     ];
-    runPolicyTests(policyBody([{ require: "input.a > 1" }], { tests }));
-    const fault = faultOf(() => runPolicyTests(policyBody([{ require: "input.a >= 1" }], { tests })));
+    assertPolicy(policyBody([{ require: "input.a > 1" }], { tests }));
+    const fault = faultOf(() => assertPolicy(policyBody([{ require: "input.a >= 1" }], { tests })));
     expect(fault.reason).toBe("POLICY_TEST_FAILED");
     expect(fault.fields).toEqual([{ description: "gives ALLOW instead of DENY", field: "tests[1]" }]);
   });

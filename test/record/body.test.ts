@@ -157,6 +157,6 @@ it("says where the flaw is", () => {
 });
 
 it("passes a kind that it does not know", () => {
-  checkBody("operation", { anything: [{ goes: null }] });
-  expect(messageFromBody("operation", {})).toBeUndefined();
+  checkBody("subscription", { anything: [{ goes: null }] });
+  expect(messageFromBody("subscription", {})).toBeUndefined();
 });

@@ -1,11 +1,12 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { sha256, sha256Hex } from "../../src/merkle/hash.ts";
+import { leafHash, sha256, sha256Hex } from "../../src/merkle/hash.ts";
 import { pureVerifier } from "../../src/note/signatures.ts";
-import { CommitChain, type NextRecord, type ValidCommit } from "../../src/record/chain.ts";
-import { formatCommit, parseCommit } from "../../src/record/commit.ts";
-import { formatRecord, type LedgerRecord, recordId } from "../../src/record/record.ts";
-import { type Digest, idOf, type RecordId } from "../../src/std/brand.ts";
+import { CommitChain, type NextRecord, type Reading, type ValidCommit } from "../../src/record/chain.ts";
+import { type CommitItem, formatCommit, parseCommit } from "../../src/record/commit.ts";
+import { type Entry, entryBytes, parseEntry, startsProject } from "../../src/record/entry.ts";
+import { formatRecord, type LedgerRecord, parseRecord, recordId } from "../../src/record/record.ts";
+import { type Digest, digestOf, idOf, type RecordId, ZERO_DIGEST } from "../../src/std/brand.ts";
 import { utf8 } from "../../src/std/bytes.ts";
 import { Violation } from "../../src/std/violation.ts";
 import { hex, mth, readVector } from "../merkle/model.ts";
@@ -254,6 +255,137 @@ describe("a writer and its readers", () => {
     const genesis = chainAfter(1).ledger;
     expect(chainAfter(5).ledger).not.toBe(genesis);
     expect(chainAfter(4).ledger).toBe(genesis);
+  });
+});
+
+/** `docs/formats/commits.md` §3, rows 17 to 19, read plainly: every entry and record parsed, nothing expected. */
+function plainCode(items: readonly CommitItem[], chain: CommitChain, own: ReadonlySet<string>): string | undefined {
+  const heads = new Map(chain.heads);
+  const seen = new Set<string>();
+  try {
+    for (const { entry: bytes, record } of items) {
+      const entry = parseEntry(bytes);
+      if (record !== null) {
+        if (sha256Hex(record) !== digestOf(entry.record)) return "record.digest";
+        if (own.size === 0 || own.has(entry.project)) {
+          const { kind, project } = parseRecord(record);
+          const creates = project === undefined && kind === "project" && entry.record === idOf(entry.project);
+          if (!creates && project !== idOf(entry.project)) return "record.project";
+        }
+      }
+      if (seen.has(entry.record)) return "entry.duplicate";
+      seen.add(entry.record);
+      startsProject(entry);
+      const head = heads.get(entry.project);
+      const count = head?.count ?? 0;
+      if (entry.seq !== count) return entry.seq < count ? "chain.fork" : "chain.gap";
+      if (entry.prev !== (head?.last ?? ZERO_DIGEST)) return "chain.prev";
+      heads.set(entry.project, { count: count + 1, last: hex(leafHash(bytes)) as Digest });
+    }
+    return undefined;
+  } catch (error) {
+    if (error instanceof Violation) return error.code;
+    throw error;
+  }
+}
+
+describe("a payload that whoever holds the commit key changed", () => {
+  const writer = started();
+  const { own: first } = writer.commit([0, 1, 2, 5].map((c) => writer.record(c)));
+  writer.chain = writer.chain.advance(first);
+  const { chain } = writer;
+  const good = parseCommit(writer.commit([6, 7, 8, 5, 9, 11].map((c) => writer.record(c))).bytes);
+  const ownProjects = new Set(first.items.length > 0 ? [...chain.heads.keys()].slice(0, 2) : []);
+  type Change = (items: CommitItem[]) => void;
+  const some = fc.nat({ max: good.items.length - 1 });
+  const flip = (bytes: Uint8Array, at: number, mask: number): Uint8Array => {
+    const out = bytes.slice();
+    out[at % out.length] = (out[at % out.length] ?? 0) ^ mask;
+    return out;
+  };
+  /** A record that says something else, under an entry that names it. */
+  const entryAt = (i: number): Entry => parseEntry((good.items[i] as CommitItem).entry);
+  const renamed = (i: number, record: Uint8Array): CommitItem => ({
+    entry: entryBytes({ ...entryAt(i), record: recordId(record) }),
+    record,
+  });
+  const change: fc.Arbitrary<Change> = fc.oneof(
+    fc.tuple(some, fc.nat(), fc.integer({ max: 255, min: 1 })).map(
+      ([i, at, mask]): Change =>
+        (items) => {
+          const item = items[i] as CommitItem;
+          items[i] = { ...item, entry: flip(item.entry, at, mask) };
+        },
+    ),
+    fc.tuple(some, fc.nat(), fc.integer({ max: 255, min: 1 }), fc.boolean()).map(
+      ([i, at, mask, named]): Change =>
+        (items) => {
+          const item = items[i] as CommitItem;
+          const record = flip(item.record ?? new Uint8Array(1), at, mask);
+          items[i] = named ? renamed(i, record) : { ...item, record };
+        },
+    ),
+    fc.tuple(some, some).map(
+      ([i, k]): Change =>
+        (items) => {
+          [items[i], items[k]] = [items[k] as CommitItem, items[i] as CommitItem];
+        },
+    ),
+    fc.tuple(some, some, fc.boolean()).map(
+      ([i, k, named]): Change =>
+        (items) => {
+          const record = (items[k] as CommitItem).record ?? new Uint8Array();
+          items[i] = named ? renamed(i, record) : { ...(items[i] as CommitItem), record };
+        },
+    ),
+    fc.tuple(some, fc.constantFrom(-1, 1, 2 ** 40)).map(
+      ([i, more]): Change =>
+        (items) => {
+          const entry = entryAt(i);
+          items[i] = {
+            ...(items[i] as CommitItem),
+            entry: entryBytes({ ...entry, seq: Math.max(0, entry.seq + more) }),
+          };
+        },
+    ),
+    fc.tuple(some, fc.constantFrom(...chain.heads.keys())).map(
+      ([i, project]): Change =>
+        (items) => {
+          const entry = entryAt(i);
+          const head = chain.heads.get(project);
+          items[i] = {
+            ...(items[i] as CommitItem),
+            entry: entryBytes({ ...entry, prev: head?.last ?? ZERO_DIGEST, project, seq: head?.count ?? 0 }),
+          };
+        },
+    ),
+  );
+
+  it.each<Reading>(["all", "own"])("has the code that plain reading gives it, when %s records are read", (reading) => {
+    const codes = new Set<string>();
+    fc.assert(
+      fc.property(fc.array(change, { maxLength: 2, minLength: 1 }), (changes) => {
+        const items = [...good.items];
+        for (const by of changes) by(items);
+        fc.pre(items.every((i) => !i.entry.includes(0x0a) && i.record?.includes(0x0a) !== true));
+        const bytes = formatCommit(ORIGIN, good.header, items, commitSigner);
+        const isSame = items.every((i, k) => hex(i.entry) === hex(good.items[k]?.entry ?? new Uint8Array()));
+        const plain = plainCode(items, chain, reading === "all" ? new Set() : ownProjects);
+        let found: string | undefined;
+        try {
+          chain.check(bytes, pureVerifier, () => false, reading);
+        } catch (error) {
+          found = (error as Violation).code;
+        }
+        expect(found).toBe(plain ?? (isSame ? undefined : "commit.root"));
+        codes.add(found ?? "none");
+      }),
+      { numRuns: 600 },
+    );
+    expect([...codes]).toEqual(
+      expect.arrayContaining(["chain.gap", "chain.prev", "commit.root", "entry.malformed", "record.digest"]),
+    );
+    expect(codes.has("record.noncanonical")).toBe(reading === "all");
   });
 });
 

@@ -1,8 +1,16 @@
 import * as fc from "fast-check";
 import { expect, it } from "vitest";
 import { leafHash } from "../../src/merkle/hash.ts";
-import { type Entry, entryBytes, formatEntry, parseEntry, startsProject } from "../../src/record/entry.ts";
-import { type Digest, idOf, ZERO_DIGEST } from "../../src/std/brand.ts";
+import {
+  type Entry,
+  entryBytes,
+  entryOf,
+  formatEntry,
+  isEntry,
+  parseEntry,
+  startsProject,
+} from "../../src/record/entry.ts";
+import { type Digest, digestOf, idOf, ZERO_DIGEST } from "../../src/std/brand.ts";
 import { utf8 } from "../../src/std/bytes.ts";
 import { hex, readVector, unhex } from "../merkle/model.ts";
 
@@ -16,6 +24,7 @@ const { invalid, valid } = readVector("record/entries.json") as Vectors;
 it.each(valid)("reads and writes $text", ({ entry, leaf, text }) => {
   expect(parseEntry(utf8(text))).toEqual(entry);
   expect(formatEntry(entry)).toBe(text);
+  expect(entryOf(text)).toEqual(entry);
   expect(hex(leafHash(entryBytes(entry)))).toBe(leaf);
 });
 
@@ -36,6 +45,40 @@ it("takes one byte form only", () => {
       }
     }),
     { numRuns: 1000 },
+  );
+});
+
+it("knows an expected entry exactly when parsing gives that entry", () => {
+  const digest = fc.stringMatching(/^[0-9a-f]{64}$/) as fc.Arbitrary<Digest>;
+  const entry = fc.record({ prev: digest, project: digest, record: digest.map(idOf), seq: fc.maxSafeNat() });
+  const change = fc.oneof(
+    fc.constant((bytes: Uint8Array) => bytes),
+    fc.tuple(fc.nat({ max: 320 }), fc.nat({ max: 255 })).map(([at, byte]) => (bytes: Uint8Array) => {
+      const out = bytes.slice();
+      out[at % out.length] = byte;
+      return out;
+    }),
+    fc.nat({ max: 320 }).map((at) => (bytes: Uint8Array) => bytes.subarray(0, at)),
+    fc
+      .uint8Array({ maxLength: 3, minLength: 1 })
+      .map((more) => (bytes: Uint8Array) => new Uint8Array([...bytes, ...more])),
+  );
+  const parsed = (bytes: Uint8Array): Entry | undefined => {
+    try {
+      return parseEntry(bytes);
+    } catch {
+      return undefined;
+    }
+  };
+  fc.assert(
+    fc.property(entry, entry, fc.boolean(), change, (written, other, same, by) => {
+      const bytes = by(entryBytes(written));
+      const expected = same ? written : { ...other, prev: written.prev, project: written.project };
+      const found = parsed(bytes);
+      const agrees = found !== undefined && formatEntry(found) === formatEntry(expected);
+      expect(isEntry(bytes, expected.prev, expected.project, digestOf(expected.record), expected.seq)).toBe(agrees);
+    }),
+    { numRuns: 2_000 },
   );
 });
 

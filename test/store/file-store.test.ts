@@ -40,24 +40,28 @@ const openStore = (root: string, minimumFreeBytes = 0): Promise<FileStore> =>
 const sha256 = (bytes: Uint8Array | string): Digest => createHash("sha256").update(bytes).digest("hex") as Digest;
 const unowned = (root: string): string[] => readdirSync(join(root, "tmp")).filter((n) => !n.startsWith("owner-"));
 
-describeObjectStore("the file store", async () => {
-  const [root, fullRoot] = [
-    mkdtempSync(join(tmpdir(), "datapilot-store-")),
-    mkdtempSync(join(tmpdir(), "datapilot-store-")),
-  ];
-  const [store, full] = [await openStore(root), await openStore(fullRoot, Number.MAX_SAFE_INTEGER)];
-  return {
-    store,
-    full,
-    async dispose() {
-      expect(unowned(root), "left under tmp").toEqual([]);
-      await store[Symbol.asyncDispose]();
-      await full[Symbol.asyncDispose]();
-      expect(readdirSync(join(root, "tmp"))).toEqual([]);
-      for (const r of [root, fullRoot]) rmSync(r, { recursive: true });
-    },
-  };
-});
+describeObjectStore(
+  "the file store",
+  async () => {
+    const [root, fullRoot] = [
+      mkdtempSync(join(tmpdir(), "datapilot-store-")),
+      mkdtempSync(join(tmpdir(), "datapilot-store-")),
+    ];
+    const [store, full] = [await openStore(root), await openStore(fullRoot, Number.MAX_SAFE_INTEGER)];
+    return {
+      store,
+      full,
+      async dispose() {
+        expect(unowned(root), "left under tmp").toEqual([]);
+        await store[Symbol.asyncDispose]();
+        await full[Symbol.asyncDispose]();
+        expect(readdirSync(join(root, "tmp"))).toEqual([]);
+        for (const r of [root, fullRoot]) rmSync(r, { recursive: true });
+      },
+    };
+  },
+  { full: true },
+);
 
 describe("the file store", () => {
   const children: ChildProcess[] = [];
@@ -213,7 +217,7 @@ describe("the file store", () => {
     };
     await expect(createFileStore(options)).rejects.toMatchObject({
       reason: "STORE_UNAVAILABLE",
-      message: expect.stringContaining("--allow-advisory-lock") as string,
+      message: expect.stringContaining("leave out --require-lock") as string,
     });
   });
 

@@ -8,8 +8,12 @@ import { createFaultStore } from "../fakes/fault-store.ts";
 import { createMemoryStore } from "../fakes/memory-store.ts";
 import { machineRandom } from "./machine.ts";
 
-const failed = async (store: ObjectStore): Promise<ProbeResult[]> =>
-  (await probeStore(store, { random: machineRandom })).filter((r) => !r.ok);
+/** What failed; all of it because the store broke a promise, and not because it did not answer. */
+async function failed(store: ObjectStore): Promise<ProbeResult[]> {
+  const found = (await probeStore(store, { random: machineRandom })).filter((r) => !r.ok);
+  expect(found.map((r) => r.isBroken)).toEqual(found.map(() => true));
+  return found;
+}
 
 it("finds a store that creates what exists, as MinIO in two pools does", async () => {
   const inner = createMemoryStore();
@@ -69,4 +73,14 @@ it("fails what it could not carry out, and says why", async () => {
   const results = await probeStore(store, { random: machineRandom, doubleCreates: 2, createRaces: 2, swapRaces: 2 });
   expect(results.map((r) => r.ok)).toEqual([false, false, false, true]);
   expect(results[0]?.detail).toContain("the disk is full");
+  expect(results.map((r) => r.isBroken ?? false)).toEqual([false, false, false, false]);
+});
+
+it("takes silence for no broken promise", async () => {
+  for (const kind of ["error-before", "error-after"] as const) {
+    const store = createFaultStore(createMemoryStore(), { rates: { [kind]: 1 } });
+    const results = await probeStore(store, { random: machineRandom, doubleCreates: 2, createRaces: 2, swapRaces: 2 });
+    expect(results.filter((r) => !r.ok).length).toBeGreaterThan(2);
+    expect(results.filter((r) => r.isBroken === true)).toEqual([]);
+  }
 });

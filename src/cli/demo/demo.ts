@@ -94,7 +94,7 @@ async function demo(c: Context, program: readonly string[]): Promise<void> {
     await tell(stage, dir, repository, work);
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
     io.out(
-      `\n${stage.summary()}\n${paint(io, "bold", `Done in ${seconds} s.`)} What is left:\n  ${dir}/ledger  head  personal   the three buckets\n  ${dir}/trust                    what outsiders are given\n  ${dir}/demo.dpevidence          the evidence pack\n\nLook further:\n  datapilot verify pack ${dir}/demo.dpevidence --policy ${dir}/trust/policy.txt --genesis ${dir}/trust/genesis\n  datapilot verify bucket ${dir} --policy ${dir}/trust/policy.txt --kept ${dir}/trust/kept-checkpoint\n  datapilot server --dir ${dir}\n`,
+      `\n${stage.summary()}\n${paint(io, "bold", `Done in ${seconds} s.`)} What is left:\n  ${dir}/ledger  head  personal   the three buckets\n  ${dir}/trust                    what outsiders are given\n  ${dir}/demo.dpevidence          the evidence pack\n\nLook further:\n  datapilot verify pack ${dir}/demo.dpevidence --policy ${dir}/trust/policy.txt --genesis ${dir}/trust/genesis --kept ${dir}/trust/kept-checkpoint\n  datapilot verify bucket ${dir} --policy ${dir}/trust/policy.txt --genesis ${dir}/trust/genesis --kept ${dir}/trust/kept-checkpoint\n  datapilot verify receipt ${dir}/demo.dpevidence.tlog-proof --policy ${dir}/trust/policy.txt\n  datapilot server --dir ${dir}\n`,
     );
   } finally {
     stage.kill();
@@ -403,6 +403,9 @@ async function tell(stage: Stage, dir: string, repository: string, work: string)
     title: "production points at scorer v1",
     who: dana,
   });
+  const kept = await stage.run(["log", "checkpoint"], { json: false, token: dana.token });
+  writeFileSync(join(dir, "trust", "kept-checkpoint"), kept.text);
+  stage.say("The outsider keeps a checkpoint; the pack will have to agree with it.");
   await stage.step({
     args: [
       "evidence",
@@ -459,8 +462,6 @@ async function tell(stage: Stage, dir: string, repository: string, work: string)
     `${affected.length} in use: ${affected.map((n) => textAt(n, "name")).join(", ")}`,
     affected.length !== 1,
   );
-  const kept = await stage.run(["log", "checkpoint"], { json: false, token: dana.token });
-  writeFileSync(join(dir, "trust", "kept-checkpoint"), kept.text);
   await stage.stopServer();
   stage.say("The server has ended. From here on, only the files and the public keys speak.");
 
@@ -513,8 +514,8 @@ async function verifyAndTamper(stage: Stage, dir: string, work: string, model: s
 
   stage.act("7  An outsider checks, and three lies are told");
   await check(
-    "The pack, with the key alone",
-    ["verify", "pack", join(dir, "demo.dpevidence"), ...trust],
+    "The pack, with the key and the checkpoint that was kept",
+    ["verify", "pack", join(dir, "demo.dpevidence"), ...trust, ...keep],
     (f) => f.verdict === "pass",
     () => `pass: ${model.slice(0, 19)}… was made as the records say`,
   );

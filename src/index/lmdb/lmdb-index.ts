@@ -64,10 +64,10 @@ export class LmdbIndex implements Index {
     this.#change(() => this.#state.setWatermark({ materialised: size }));
   }
 
-  setPublished(size: TreeSize): void {
+  setPublished(size: TreeSize, keepFrom?: string): void {
     assert(size <= this.watermark.size, "only what is applied is published");
     this.#change(() => {
-      this.#state.trimTail(size);
+      this.#state.trimTail(size, keepFrom);
       this.#state.setWatermark({ published: size });
     });
   }

@@ -324,9 +324,12 @@ export class IndexState {
     });
   }
 
-  /** Drops the commits that end at or below `size` from the tail. */
-  trimTail(size: TreeSize): void {
-    const ends = (n: number): boolean => (this.commit(n)?.size ?? Number.POSITIVE_INFINITY) <= size;
+  /** Drops the commits that end at or below `size`, and are older than `keepFrom`, from the tail. */
+  trimTail(size: TreeSize, keepFrom: string | undefined): void {
+    const ends = (n: number): boolean => {
+      const commit = this.commit(n);
+      return commit !== undefined && commit.size <= size && (keepFrom === undefined || commit.time < keepFrom);
+    };
     const dropped = new Set(this.#oldTail);
     for (const { key } of this.tables.range("tail", { start: u32Key(0) })) {
       const n = key.readUInt32BE();

@@ -31,19 +31,24 @@ import { promisify } from "node:util";
 import { Fault } from "../../std/faults.ts";
 import type { Clock, Random } from "../../std/ports.ts";
 import { parseKey } from "../keys.ts";
-import type {
-  Bucket,
-  CreateOptions,
-  GetOptions,
-  ListOptions,
-  MutableBucket,
-  ObjectInfo,
-  ObjectStore,
-  OpenedObject,
-  PutOutcome,
-  StoredObject,
-  StoreOptions,
-  SwapOutcome,
+import {
+  type Bucket,
+  type CreateOptions,
+  type GetOptions,
+  type ListOptions,
+  type LockMode,
+  type MutableBucket,
+  NO_VERSION,
+  type ObjectInfo,
+  type ObjectStore,
+  type ObjectVersion,
+  type OpenedObject,
+  type PageOptions,
+  type PutOutcome,
+  type StoredObject,
+  type StoreOptions,
+  type SwapOutcome,
+  type VersionOptions,
 } from "../object-store.ts";
 import { CreateThread } from "./create-thread.ts";
 import {
@@ -119,7 +124,7 @@ export async function createFileStore(options: FileStoreOptions): Promise<FileSt
     disk.close();
     throw new Fault(
       "STORE_UNAVAILABLE",
-      `${options.root} does not enforce locks: use a WORM volume or an S3 bucket with object lock, or accept an advisory lock with --allow-advisory-lock`,
+      `${options.root} does not enforce locks: use a WORM volume or an S3 bucket with object lock, or leave out --require-lock and accept an advisory lock`,
     );
   }
   return new LocalFileStore(disk, options.clock, lock);
@@ -158,6 +163,10 @@ class LocalFileStore implements FileStore {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#thread[Symbol.asyncDispose]();
     this.#disk.close();
+  }
+
+  get #lockMode(): LockMode {
+    return this.lock === "compliance" ? "COMPLIANCE" : "advisory";
   }
 
   #pathOf(bucket: Bucket, key: string): string | undefined {
@@ -270,7 +279,7 @@ class LocalFileStore implements FileStore {
 
   async get(bucket: Bucket, key: string, options: GetOptions = {}): Promise<StoredObject | null> {
     const path = this.#pathOf(bucket, key);
-    if (path === undefined) return null;
+    if (path === undefined || isOther(options)) return null;
     refuseAborted(options.signal, "a read");
     const fd = await this.#openToRead(path);
     if (fd === undefined) return null;
@@ -290,18 +299,18 @@ class LocalFileStore implements FileStore {
     }
   }
 
-  async head(bucket: Bucket, key: string, options: StoreOptions = {}): Promise<ObjectInfo | null> {
+  async head(bucket: Bucket, key: string, options: VersionOptions = {}): Promise<ObjectInfo | null> {
     const path = this.#pathOf(bucket, key);
-    if (path === undefined) return null;
+    if (path === undefined || isOther(options)) return null;
     refuseAborted(options.signal, "a read");
-    return infoOf(path, key);
+    return infoOf(path, key, this.#lockMode);
   }
 
-  async open(bucket: Bucket, key: string, options: StoreOptions = {}): Promise<OpenedObject | null> {
+  async open(bucket: Bucket, key: string, options: VersionOptions = {}): Promise<OpenedObject | null> {
     const path = this.#pathOf(bucket, key);
-    if (path === undefined) return null;
+    if (path === undefined || isOther(options)) return null;
     refuseAborted(options.signal, "a read");
-    const info = infoOf(path, key);
+    const info = infoOf(path, key, this.#lockMode);
     if (info === null) return null;
     return { sizeBytes: info.sizeBytes, stream: this.#readPieces(path, info, options.signal) };
   }
@@ -358,7 +367,7 @@ class LocalFileStore implements FileStore {
     try {
       return await this.#locks
         .hold<SwapOutcome>(lockName(bucket, key), options.signal, async () => {
-          if (!mayReplace(infoOf(path, key)?.etag ?? null)) {
+          if (!mayReplace(infoOf(path, key, this.#lockMode)?.etag ?? null)) {
             this.#disk.discard(temporary.path);
             return { outcome: "moved" };
           }
@@ -423,8 +432,9 @@ class LocalFileStore implements FileStore {
     }
   }
 
-  async extend(bucket: "ledger", key: string, retainUntil: number, options: StoreOptions = {}): Promise<void> {
+  async extend(bucket: "ledger", key: string, retainUntil: number, options: VersionOptions = {}): Promise<void> {
     const path = this.#pathToWrite(bucket, key);
+    if (isOther(options)) throw new Fault("NOT_FOUND", `${key} has no versions on disk`);
     refuseAborted(options.signal, "a change of a lock");
     this.#disk.refuseBroken();
     try {
@@ -452,11 +462,19 @@ class LocalFileStore implements FileStore {
     let given = 0;
     if (limit <= 0) return;
     for await (const key of this.#walk(bucket, "", prefix, after, signal)) {
-      const info = infoOf(join(this.#disk.root, bucket, key), key);
+      const info = infoOf(join(this.#disk.root, bucket, key), key, this.#lockMode);
       // Removed since its folder was read.
       if (info === null) continue;
       yield info;
       if (++given >= limit) return;
+    }
+  }
+
+  async *versions(bucket: Bucket, prefix: string, options: PageOptions = {}): AsyncGenerator<ObjectVersion> {
+    for await (const { key, sizeBytes, etag } of this.list(bucket, prefix, options)) {
+      const modifiedMs = modifiedMsOf(join(this.#disk.root, bucket, key));
+      if (modifiedMs === undefined) continue;
+      yield { key, versionId: NO_VERSION, sizeBytes, etag, isMarker: false, isLatest: true, modifiedMs };
     }
   }
 
@@ -506,13 +524,22 @@ const retainUntilOf = (stat: {
 }): number | undefined =>
   (stat.mode & 0o222n) === 0n ? Math.round(Number(microsecondsOf(stat.atimeNs)) / 1000) : undefined;
 
-function infoOf(path: string, key: string): ObjectInfo | null {
+/** Files have no versions but the present one. */
+const isOther = ({ versionId = NO_VERSION }: VersionOptions): boolean => versionId !== NO_VERSION;
+
+/** Undefined when the file was removed meanwhile. */
+const modifiedMsOf = (path: string): number | undefined => {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  return stat === undefined ? undefined : Math.round(stat.mtimeMs);
+};
+
+function infoOf(path: string, key: string, lockMode: LockMode): ObjectInfo | null {
   try {
     const stat = lstatSync(path, { bigint: true });
     if (!stat.isFile()) return null;
     const retainUntil = retainUntilOf(stat);
     const info = { key, sizeBytes: Number(stat.size), etag: etagOf(stat) };
-    return retainUntil === undefined ? info : { ...info, retainUntil };
+    return retainUntil === undefined ? info : { ...info, lockMode, retainUntil };
   } catch (error) {
     const code = codeOf(error);
     if (code === "ENOENT" || code === "ENOTDIR") return null;

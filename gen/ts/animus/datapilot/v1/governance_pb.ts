@@ -17,7 +17,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file animus/datapilot/v1/governance.proto.
  */
 export const file_animus_datapilot_v1_governance: GenFile = /*@__PURE__*/
-  fileDesc("CiRhbmltdXMvZGF0YXBpbG90L3YxL2dvdmVybmFuY2UucHJvdG8SE2FuaW11cy5kYXRhcGlsb3QudjEihQEKE0NyZWF0ZVBvbGljeVJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSMgoGcG9saWN5GAQgASgLMiIuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuUG9saWN5Ik4KHExpc3RFZmZlY3RpdmVQb2xpY2llc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIOCgZ0YXJnZXQYAiABKAkSDQoFYXNfb2YYAyABKA0icwoVRXZhbHVhdGVQb2xpY3lSZXF1ZXN0EjIKBnBvbGljeRgBIAEoCzIiLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlBvbGljeRImCgVpbnB1dBgCIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QilwEKFkV2YWx1YXRlUG9saWN5UmVzcG9uc2USNAoHb3V0Y29tZRgBIAEoDjIjLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLk91dGNvbWUSNQoFcnVsZXMYAiADKAsyJi5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5SdWxlUmVzdWx0EhAKCHdhcm5pbmdzGAMgAygJInIKFUJhY2t0ZXN0UG9saWN5UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhEKCWNhbmRpZGF0ZRgCIAEoCRIPCgdhZ2FpbnN0GAMgASgJEhIKCmZyb21faW5kZXgYBCABKA0SEAoIdG9faW5kZXgYBSABKA0i0gIKFkJhY2t0ZXN0UG9saWN5UmVzcG9uc2USLwoIZGVjaXNpb24YASABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEjAKA3dhcxgCIAEoDjIjLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLk91dGNvbWUSNQoId291bGRfYmUYAyABKA4yIy5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5PdXRjb21lEjUKBXJ1bGVzGAQgAygLMiYuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuUnVsZVJlc3VsdBIyCgtidWlsdF9zaW5jZRgFIAMoCzIdLmFuaW11cy5kYXRhcGlsb3QudjEuUmVzb3VyY2USMwoGdG90YWxzGAYgASgLMiMuYW5pbXVzLmRhdGFwaWxvdC52MS5CYWNrdGVzdFRvdGFscyJJCg5CYWNrdGVzdFRvdGFscxIRCglldmFsdWF0ZWQYASABKA0SDQoFZmxpcHMYAiABKA0SFQoNbm90X2V2YWx1YWJsZRgDIAEoDSL+AQoaR2V0QXBwcm92YWxSZXF1ZXN0UmVzcG9uc2USLgoHcmVxdWVzdBgBIAEoCzIdLmFuaW11cy5kYXRhcGlsb3QudjEuUmVzb3VyY2USLwoIZGVjaXNpb24YAiABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEiwKBXZvdGVzGAMgAygLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRIvCghzdWJqZWN0cxgEIAMoCzIdLmFuaW11cy5kYXRhcGlsb3QudjEuUmVzb3VyY2USDQoFc3RhdGUYBSABKAkSEQoJdHJlZV9zaXplGAYgASgNIr0BCg5BcHByb3ZlUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNdmFsaWRhdGVfb25seRgDIAEoCBIPCgdyZXF1ZXN0GAQgASgJEhUKDWFjdGlvbl9kaWdlc3QYBSABKAkSNAoHbWVhbmluZxgGIAEoDjIjLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLk1lYW5pbmcSEQoJc3RhdGVtZW50GAcgASgJIoYBCg1SZWplY3RSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEg8KB3JlcXVlc3QYBCABKAkSFQoNYWN0aW9uX2RpZ2VzdBgFIAEoCRIRCglzdGF0ZW1lbnQYBiABKAkygQYKDVBvbGljeVNlcnZpY2USXAoMQ3JlYXRlUG9saWN5EiguYW5pbXVzLmRhdGFwaWxvdC52MS5DcmVhdGVQb2xpY3lSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlEk4KCUdldFBvbGljeRIfLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UmVxdWVzdBogLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UmVzcG9uc2USUwoMTGlzdFBvbGljaWVzEiAuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVxdWVzdBohLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlc3BvbnNlEm0KFUxpc3RFZmZlY3RpdmVQb2xpY2llcxIxLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdEVmZmVjdGl2ZVBvbGljaWVzUmVxdWVzdBohLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlc3BvbnNlEmkKDkV2YWx1YXRlUG9saWN5EiouYW5pbXVzLmRhdGFwaWxvdC52MS5FdmFsdWF0ZVBvbGljeVJlcXVlc3QaKy5hbmltdXMuZGF0YXBpbG90LnYxLkV2YWx1YXRlUG9saWN5UmVzcG9uc2USUAoLR2V0RGVjaXNpb24SHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaIC5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlc3BvbnNlElQKDUxpc3REZWNpc2lvbnMSIC5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXF1ZXN0GiEuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVzcG9uc2USawoOQmFja3Rlc3RQb2xpY3kSKi5hbmltdXMuZGF0YXBpbG90LnYxLkJhY2t0ZXN0UG9saWN5UmVxdWVzdBorLmFuaW11cy5kYXRhcGlsb3QudjEuQmFja3Rlc3RQb2xpY3lSZXNwb25zZTABMvwCCg9BcHByb3ZhbFNlcnZpY2USWwoUTGlzdEFwcHJvdmFsUmVxdWVzdHMSIC5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXF1ZXN0GiEuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVzcG9uc2USZgoSR2V0QXBwcm92YWxSZXF1ZXN0Eh8uYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXF1ZXN0Gi8uYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRBcHByb3ZhbFJlcXVlc3RSZXNwb25zZRJSCgdBcHByb3ZlEiMuYW5pbXVzLmRhdGFwaWxvdC52MS5BcHByb3ZlUmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJQCgZSZWplY3QSIi5hbmltdXMuZGF0YXBpbG90LnYxLlJlamVjdFJlcXVlc3QaIi5hbmltdXMuZGF0YXBpbG90LnYxLldyaXRlUmVzcG9uc2ViBnByb3RvMw", [file_animus_datapilot_record_v1_governance, file_animus_datapilot_v1_resource, file_google_protobuf_struct]);
+  fileDesc("CiRhbmltdXMvZGF0YXBpbG90L3YxL2dvdmVybmFuY2UucHJvdG8SE2FuaW11cy5kYXRhcGlsb3QudjEihQEKE0NyZWF0ZVBvbGljeVJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSMgoGcG9saWN5GAQgASgLMiIuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuUG9saWN5Ik4KHExpc3RFZmZlY3RpdmVQb2xpY2llc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIOCgZ0YXJnZXQYAiABKAkSDQoFYXNfb2YYAyABKA0icwoVRXZhbHVhdGVQb2xpY3lSZXF1ZXN0EjIKBnBvbGljeRgBIAEoCzIiLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlBvbGljeRImCgVpbnB1dBgCIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QilwEKFkV2YWx1YXRlUG9saWN5UmVzcG9uc2USNAoHb3V0Y29tZRgBIAEoDjIjLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLk91dGNvbWUSNQoFcnVsZXMYAiADKAsyJi5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5SdWxlUmVzdWx0EhAKCHdhcm5pbmdzGAMgAygJInIKFUJhY2t0ZXN0UG9saWN5UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhEKCWNhbmRpZGF0ZRgCIAEoCRIPCgdhZ2FpbnN0GAMgASgJEhIKCmZyb21faW5kZXgYBCABKA0SEAoIdG9faW5kZXgYBSABKA0i0gIKFkJhY2t0ZXN0UG9saWN5UmVzcG9uc2USLwoIZGVjaXNpb24YASABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEjAKA3dhcxgCIAEoDjIjLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLk91dGNvbWUSNQoId291bGRfYmUYAyABKA4yIy5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5PdXRjb21lEjUKBXJ1bGVzGAQgAygLMiYuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuUnVsZVJlc3VsdBIyCgtidWlsdF9zaW5jZRgFIAMoCzIdLmFuaW11cy5kYXRhcGlsb3QudjEuUmVzb3VyY2USMwoGdG90YWxzGAYgASgLMiMuYW5pbXVzLmRhdGFwaWxvdC52MS5CYWNrdGVzdFRvdGFscyJJCg5CYWNrdGVzdFRvdGFscxIRCglldmFsdWF0ZWQYASABKA0SDQoFZmxpcHMYAiABKA0SFQoNbm90X2V2YWx1YWJsZRgDIAEoDSJ3CglTaWduYXR1cmUSDAoEdm90ZRgBIAEoCRIUCgxwcmludGVkX25hbWUYAiABKAkSEQoJc2lnbmVkX2F0GAMgASgJEg8KB3ZlcmRpY3QYBCABKAkSDwoHbWVhbmluZxgFIAEoCRIRCglzdGF0ZW1lbnQYBiABKAkisgIKGkdldEFwcHJvdmFsUmVxdWVzdFJlc3BvbnNlEi4KB3JlcXVlc3QYASABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEi8KCGRlY2lzaW9uGAIgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRIsCgV2b3RlcxgDIAMoCzIdLmFuaW11cy5kYXRhcGlsb3QudjEuUmVzb3VyY2USLwoIc3ViamVjdHMYBCADKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEg0KBXN0YXRlGAUgASgJEhEKCXRyZWVfc2l6ZRgGIAEoDRIyCgpzaWduYXR1cmVzGAcgAygLMh4uYW5pbXVzLmRhdGFwaWxvdC52MS5TaWduYXR1cmUivQEKDkFwcHJvdmVSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEg8KB3JlcXVlc3QYBCABKAkSFQoNYWN0aW9uX2RpZ2VzdBgFIAEoCRI0CgdtZWFuaW5nGAYgASgOMiMuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuTWVhbmluZxIRCglzdGF0ZW1lbnQYByABKAkihgEKDVJlamVjdFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSDwoHcmVxdWVzdBgEIAEoCRIVCg1hY3Rpb25fZGlnZXN0GAUgASgJEhEKCXN0YXRlbWVudBgGIAEoCTKBBgoNUG9saWN5U2VydmljZRJcCgxDcmVhdGVQb2xpY3kSKC5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZVBvbGljeVJlcXVlc3QaIi5hbmltdXMuZGF0YXBpbG90LnYxLldyaXRlUmVzcG9uc2USTgoJR2V0UG9saWN5Eh8uYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXF1ZXN0GiAuYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXNwb25zZRJTCgxMaXN0UG9saWNpZXMSIC5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXF1ZXN0GiEuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVzcG9uc2USbQoVTGlzdEVmZmVjdGl2ZVBvbGljaWVzEjEuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0RWZmZWN0aXZlUG9saWNpZXNSZXF1ZXN0GiEuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVzcG9uc2USaQoORXZhbHVhdGVQb2xpY3kSKi5hbmltdXMuZGF0YXBpbG90LnYxLkV2YWx1YXRlUG9saWN5UmVxdWVzdBorLmFuaW11cy5kYXRhcGlsb3QudjEuRXZhbHVhdGVQb2xpY3lSZXNwb25zZRJQCgtHZXREZWNpc2lvbhIfLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UmVxdWVzdBogLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UmVzcG9uc2USVAoNTGlzdERlY2lzaW9ucxIgLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlcXVlc3QaIS5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXNwb25zZRJrCg5CYWNrdGVzdFBvbGljeRIqLmFuaW11cy5kYXRhcGlsb3QudjEuQmFja3Rlc3RQb2xpY3lSZXF1ZXN0GisuYW5pbXVzLmRhdGFwaWxvdC52MS5CYWNrdGVzdFBvbGljeVJlc3BvbnNlMAEy/AIKD0FwcHJvdmFsU2VydmljZRJbChRMaXN0QXBwcm92YWxSZXF1ZXN0cxIgLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlcXVlc3QaIS5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXNwb25zZRJmChJHZXRBcHByb3ZhbFJlcXVlc3QSHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaLy5hbmltdXMuZGF0YXBpbG90LnYxLkdldEFwcHJvdmFsUmVxdWVzdFJlc3BvbnNlElIKB0FwcHJvdmUSIy5hbmltdXMuZGF0YXBpbG90LnYxLkFwcHJvdmVSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlElAKBlJlamVjdBIiLmFuaW11cy5kYXRhcGlsb3QudjEuUmVqZWN0UmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZWIGcHJvdG8z", [file_animus_datapilot_record_v1_governance, file_animus_datapilot_v1_resource, file_google_protobuf_struct]);
 
 /**
  * Makes a version of a policy.
@@ -110,7 +110,7 @@ export type EvaluatePolicyRequest = Message<"animus.datapilot.v1.EvaluatePolicyR
   policy?: Policy | undefined;
 
   /**
-   * The input.
+   * The input to judge; without one only the policy's own tests are run.
    *
    * @generated from field: google.protobuf.Struct input = 2;
    */
@@ -131,7 +131,7 @@ export const EvaluatePolicyRequestSchema: GenMessage<EvaluatePolicyRequest> = /*
  */
 export type EvaluatePolicyResponse = Message<"animus.datapilot.v1.EvaluatePolicyResponse"> & {
   /**
-   * Outcome.
+   * Outcome; unspecified without an input.
    *
    * @generated from field: animus.datapilot.record.v1.Outcome outcome = 1;
    */
@@ -300,6 +300,62 @@ export const BacktestTotalsSchema: GenMessage<BacktestTotals> = /*@__PURE__*/
   messageDesc(file_animus_datapilot_v1_governance, 6);
 
 /**
+ * A vote as every rendering shows it: who, when, meaning what.
+ *
+ * @generated from message animus.datapilot.v1.Signature
+ */
+export type Signature = Message<"animus.datapilot.v1.Signature"> & {
+  /**
+   * Id of the vote.
+   *
+   * @generated from field: string vote = 1;
+   */
+  vote: string;
+
+  /**
+   * Printed name as it was when the person signed; empty when it was erased.
+   *
+   * @generated from field: string printed_name = 2;
+   */
+  printedName: string;
+
+  /**
+   * When.
+   *
+   * @generated from field: string signed_at = 3;
+   */
+  signedAt: string;
+
+  /**
+   * `approve` or `reject`.
+   *
+   * @generated from field: string verdict = 4;
+   */
+  verdict: string;
+
+  /**
+   * `reviewed`, `validated`, `approved` or `responsible`.
+   *
+   * @generated from field: string meaning = 5;
+   */
+  meaning: string;
+
+  /**
+   * In the person's words.
+   *
+   * @generated from field: string statement = 6;
+   */
+  statement: string;
+};
+
+/**
+ * Describes the message animus.datapilot.v1.Signature.
+ * Use `create(SignatureSchema)` to create a new message.
+ */
+export const SignatureSchema: GenMessage<Signature> = /*@__PURE__*/
+  messageDesc(file_animus_datapilot_v1_governance, 7);
+
+/**
  * A request for approval.
  *
  * @generated from message animus.datapilot.v1.GetApprovalRequestResponse
@@ -346,6 +402,13 @@ export type GetApprovalRequestResponse = Message<"animus.datapilot.v1.GetApprova
    * @generated from field: uint32 tree_size = 6;
    */
   treeSize: number;
+
+  /**
+   * The votes with the names of who cast them, in their order.
+   *
+   * @generated from field: repeated animus.datapilot.v1.Signature signatures = 7;
+   */
+  signatures: Signature[];
 };
 
 /**
@@ -353,7 +416,7 @@ export type GetApprovalRequestResponse = Message<"animus.datapilot.v1.GetApprova
  * Use `create(GetApprovalRequestResponseSchema)` to create a new message.
  */
 export const GetApprovalRequestResponseSchema: GenMessage<GetApprovalRequestResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_governance, 7);
+  messageDesc(file_animus_datapilot_v1_governance, 8);
 
 /**
  * Votes for.
@@ -416,7 +479,7 @@ export type ApproveRequest = Message<"animus.datapilot.v1.ApproveRequest"> & {
  * Use `create(ApproveRequestSchema)` to create a new message.
  */
 export const ApproveRequestSchema: GenMessage<ApproveRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_governance, 8);
+  messageDesc(file_animus_datapilot_v1_governance, 9);
 
 /**
  * Votes against.
@@ -472,7 +535,7 @@ export type RejectRequest = Message<"animus.datapilot.v1.RejectRequest"> & {
  * Use `create(RejectRequestSchema)` to create a new message.
  */
 export const RejectRequestSchema: GenMessage<RejectRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_governance, 9);
+  messageDesc(file_animus_datapilot_v1_governance, 10);
 
 /**
  * Policies and decisions.

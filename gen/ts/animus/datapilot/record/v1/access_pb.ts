@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file animus/datapilot/record/v1/access.proto.
  */
 export const file_animus_datapilot_record_v1_access: GenFile = /*@__PURE__*/
-  fileDesc("CidhbmltdXMvZGF0YXBpbG90L3JlY29yZC92MS9hY2Nlc3MucHJvdG8SGmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxItEBCglMZWRnZXJLZXkSNwoEcm9sZRgBIAEoDjIjLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLktleVJvbGVCBJi1GAESEgoEdmtleRgCIAEoCUIEmLUYARIRCglmcm9tX3NpemUYAyABKAESFAoHdG9fc2l6ZRgEIAEoAUgAiAEBEhgKCnBvc3Nlc3Npb24YBSABKAlCBJi1GAESGAoLZW5kb3JzZW1lbnQYBiABKAlIAYgBAUIKCghfdG9fc2l6ZUIOCgxfZW5kb3JzZW1lbnQiwwEKBkxlZGdlchIUCgZvcmlnaW4YASABKAlCBJi1GAESOQoEa2V5cxgCIAMoCzIlLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkxlZGdlcktleUIEmLUYARIhCg53aXRuZXNzX3BvbGljeRgDIAEoCUIEiLUYAUgAiAEBEiQKFmRlZmF1bHRfcmV0ZW50aW9uX2RheXMYBCABKA1CBJi1GAESDAoEc29sbxgFIAEoCEIRCg9fd2l0bmVzc19wb2xpY3kilQEKCkxlZGdlclNlYWwSEwoFaGVhZHMYASABKAlCBJi1GAESFAoGbGVkZ2VyGAIgASgJQgSYtRgBEhYKCHByb2plY3RzGAMgASgNQgSYtRgBEhIKBHNpemUYBCABKAFCBJi1GAESEwoFc3RhdGUYBSABKAlCBJi1GAESGwoNc3RhdGVfdmVyc2lvbhgGIAEoDUIEmLUYASIvCgVMYWJlbBIRCgNrZXkYASABKAlCBJi1GAESEwoFdmFsdWUYAiABKAlCBIi1GAEihAIKB1Byb2plY3QSEgoEbmFtZRgBIAEoCUIEmLUYARIeCgtkZXNjcmlwdGlvbhgCIAEoCUIEiLUYAUgAiAEBEhIKBW93bmVyGAMgASgJSAGIAQESMQoGbGFiZWxzGAQgAygLMiEuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuTGFiZWwSGQoMbG9zdF9hZnRlcl9zGAUgASgNSAKIAQESOAoHb2ZmbGluZRgGIAEoDjInLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLk9mZmxpbmVNb2RlQg4KDF9kZXNjcmlwdGlvbkIICgZfb3duZXJCDwoNX2xvc3RfYWZ0ZXJfcyJOCghJZGVudGl0eRIUCgZpc3N1ZXIYASABKAlCBJi1GAESEwoFY2xhaW0YAiABKAlCBJi1GAESFwoFdmFsdWUYAyABKAlCCJC1GAGYtRgBIrgBCglQcmluY2lwYWwSPQoEdHlwZRgBIAEoDjIpLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlByaW5jaXBhbFR5cGVCBJi1GAESEgoEbmFtZRgCIAEoCUIEmLUYARIeCgxkaXNwbGF5X25hbWUYAyABKAlCCJC1GAGYtRgBEjgKCmlkZW50aXRpZXMYBCADKAsyJC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5JZGVudGl0eSJTCgVUb2tlbhIbCg1zZWNyZXRfc2hhMjU2GAEgASgJQgSYtRgBEhMKC3Blcm1pc3Npb25zGAIgAygJEhgKCmV4cGlyZXNfYXQYAyABKAlCBJi1GAEisAEKC1JvbGVCaW5kaW5nEhIKBHJvbGUYASABKAlCBJi1GAESFgoJcHJpbmNpcGFsGAIgASgJSACIAQESNQoFZ3JvdXAYAyABKAsyIS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5Hcm91cEgBiAEBEhcKCmV4cGlyZXNfYXQYBCABKAlIAogBAUIMCgpfcHJpbmNpcGFsQggKBl9ncm91cEINCgtfZXhwaXJlc19hdCIyCgVHcm91cBISCgRuYW1lGAEgASgJQgSYtRgBEhUKB21lbWJlcnMYAiADKAlCBJi1GAEingIKBkFjY2VzcxI+CgZhY3Rpb24YASABKA4yKC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5BY2Nlc3NBY3Rpb25CBJi1GAESEAoDcnBjGAIgASgJSACIAQESEwoGcmVhc29uGAMgASgJSAGIAQESFwoKcGVybWlzc2lvbhgEIAEoCUgCiAEBEhoKB2FkZHJlc3MYBSABKAlCBJC1GAFIA4gBARIYCgVhZ2VudBgGIAEoCUIEkLUYAUgEiAEBEhMKBWNvdW50GAcgASgNQgSYtRgBEhEKCXdpbmRvd19tcxgIIAEoDUIGCgRfcnBjQgkKB19yZWFzb25CDQoLX3Blcm1pc3Npb25CCgoIX2FkZHJlc3NCCAoGX2FnZW50IsIBCg5FdmlkZW5jZUV4cG9ydBIZCgdwdXJwb3NlGAEgASgJQgiItRgBmLUYARIcCglyZWNpcGllbnQYAiABKAlCBJC1GAFIAIgBARITCgVyb290cxgDIAMoCUIEmLUYARIXCgl0cmVlX3NpemUYBCABKAFCBJi1GAESGQoLcGFja19kaWdlc3QYBSABKAlCBJi1GAESDwoHcmVjb3JkcxgGIAEoDRIPCgdvbWl0dGVkGAcgASgNQgwKCl9yZWNpcGllbnQqXwoHS2V5Um9sZRIYChRLRVlfUk9MRV9VTlNQRUNJRklFRBAAEhAKDEtFWV9ST0xFX0xPRxABEhMKD0tFWV9ST0xFX0xPR19QURACEhMKD0tFWV9ST0xFX0NPTU1JVBADKnYKC09mZmxpbmVNb2RlEhwKGE9GRkxJTkVfTU9ERV9VTlNQRUNJRklFRBAAEhYKEk9GRkxJTkVfTU9ERV9ORVZFUhABEhkKFU9GRkxJTkVfTU9ERV9BRE1JVFRFRBACEhYKEk9GRkxJTkVfTU9ERV9TUE9PTBADKmUKDVByaW5jaXBhbFR5cGUSHgoaUFJJTkNJUEFMX1RZUEVfVU5TUEVDSUZJRUQQABIYChRQUklOQ0lQQUxfVFlQRV9IVU1BThABEhoKFlBSSU5DSVBBTF9UWVBFX1NFUlZJQ0UQAiqWAQoMQWNjZXNzQWN0aW9uEh0KGUFDQ0VTU19BQ1RJT05fVU5TUEVDSUZJRUQQABIXChNBQ0NFU1NfQUNUSU9OX0xPR0lOEAESGgoWQUNDRVNTX0FDVElPTl9ET1dOTE9BRBACEhgKFEFDQ0VTU19BQ1RJT05fRVhQT1JUEAMSGAoUQUNDRVNTX0FDVElPTl9ERU5JRUQQBGIGcHJvdG8z", [file_animus_datapilot_record_v1_options]);
+  fileDesc("CidhbmltdXMvZGF0YXBpbG90L3JlY29yZC92MS9hY2Nlc3MucHJvdG8SGmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxItEBCglMZWRnZXJLZXkSNwoEcm9sZRgBIAEoDjIjLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLktleVJvbGVCBJi1GAESEgoEdmtleRgCIAEoCUIEmLUYARIRCglmcm9tX3NpemUYAyABKAESFAoHdG9fc2l6ZRgEIAEoAUgAiAEBEhgKCnBvc3Nlc3Npb24YBSABKAlCBJi1GAESGAoLZW5kb3JzZW1lbnQYBiABKAlIAYgBAUIKCghfdG9fc2l6ZUIOCgxfZW5kb3JzZW1lbnQiwwEKBkxlZGdlchIUCgZvcmlnaW4YASABKAlCBJi1GAESOQoEa2V5cxgCIAMoCzIlLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkxlZGdlcktleUIEmLUYARIhCg53aXRuZXNzX3BvbGljeRgDIAEoCUIEiLUYAUgAiAEBEiQKFmRlZmF1bHRfcmV0ZW50aW9uX2RheXMYBCABKA1CBJi1GAESDAoEc29sbxgFIAEoCEIRCg9fd2l0bmVzc19wb2xpY3kilQEKCkxlZGdlclNlYWwSEwoFaGVhZHMYASABKAlCBJi1GAESFAoGbGVkZ2VyGAIgASgJQgSYtRgBEhYKCHByb2plY3RzGAMgASgNQgSYtRgBEhIKBHNpemUYBCABKAFCBJi1GAESEwoFc3RhdGUYBSABKAlCBJi1GAESGwoNc3RhdGVfdmVyc2lvbhgGIAEoDUIEmLUYASIvCgVMYWJlbBIRCgNrZXkYASABKAlCBJi1GAESEwoFdmFsdWUYAiABKAlCBIi1GAEihAIKB1Byb2plY3QSEgoEbmFtZRgBIAEoCUIEmLUYARIeCgtkZXNjcmlwdGlvbhgCIAEoCUIEiLUYAUgAiAEBEhIKBW93bmVyGAMgASgJSAGIAQESMQoGbGFiZWxzGAQgAygLMiEuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuTGFiZWwSGQoMbG9zdF9hZnRlcl9zGAUgASgNSAKIAQESOAoHb2ZmbGluZRgGIAEoDjInLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLk9mZmxpbmVNb2RlQg4KDF9kZXNjcmlwdGlvbkIICgZfb3duZXJCDwoNX2xvc3RfYWZ0ZXJfcyJOCghJZGVudGl0eRIUCgZpc3N1ZXIYASABKAlCBJi1GAESEwoFY2xhaW0YAiABKAlCBJi1GAESFwoFdmFsdWUYAyABKAlCCJC1GAGYtRgBIrgBCglQcmluY2lwYWwSPQoEdHlwZRgBIAEoDjIpLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlByaW5jaXBhbFR5cGVCBJi1GAESEgoEbmFtZRgCIAEoCUIEmLUYARIeCgxkaXNwbGF5X25hbWUYAyABKAlCCJC1GAGYtRgBEjgKCmlkZW50aXRpZXMYBCADKAsyJC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5JZGVudGl0eSJTCgVUb2tlbhIbCg1zZWNyZXRfc2hhMjU2GAEgASgJQgSYtRgBEhMKC3Blcm1pc3Npb25zGAIgAygJEhgKCmV4cGlyZXNfYXQYAyABKAlCBJi1GAEisAEKC1JvbGVCaW5kaW5nEhIKBHJvbGUYASABKAlCBJi1GAESFgoJcHJpbmNpcGFsGAIgASgJSACIAQESNQoFZ3JvdXAYAyABKAsyIS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5Hcm91cEgBiAEBEhcKCmV4cGlyZXNfYXQYBCABKAlIAogBAUIMCgpfcHJpbmNpcGFsQggKBl9ncm91cEINCgtfZXhwaXJlc19hdCIyCgVHcm91cBISCgRuYW1lGAEgASgJQgSYtRgBEhUKB21lbWJlcnMYAiADKAlCBJi1GAEingIKBkFjY2VzcxI+CgZhY3Rpb24YASABKA4yKC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5BY2Nlc3NBY3Rpb25CBJi1GAESEAoDcnBjGAIgASgJSACIAQESEwoGcmVhc29uGAMgASgJSAGIAQESFwoKcGVybWlzc2lvbhgEIAEoCUgCiAEBEhoKB2FkZHJlc3MYBSABKAlCBJC1GAFIA4gBARIYCgVhZ2VudBgGIAEoCUIEkLUYAUgEiAEBEhMKBWNvdW50GAcgASgNQgSYtRgBEhEKCXdpbmRvd19tcxgIIAEoDUIGCgRfcnBjQgkKB19yZWFzb25CDQoLX3Blcm1pc3Npb25CCgoIX2FkZHJlc3NCCAoGX2FnZW50IjIKCFRyZWVIZWFkEhIKBHNpemUYASABKAFCBJi1GAESEgoEcm9vdBgCIAEoCUIEmLUYASLyAQoJT3BlcmF0aW9uEj0KBHR5cGUYASABKA4yKS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5PcGVyYXRpb25UeXBlQgSYtRgBEkAKDWFjY2VwdGVkX2hlYWQYAiABKAsyJC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5UcmVlSGVhZEgAiAEBEg8KB2RpZ2VzdHMYAyADKAkSHQoPcGVyc29uYWxfdmFsdWVzGAQgAygJQgSQtRgBEhgKBWJhc2lzGAUgASgJQgSItRgBSAGIAQFCEAoOX2FjY2VwdGVkX2hlYWRCCAoGX2Jhc2lzIsIBCg5FdmlkZW5jZUV4cG9ydBIZCgdwdXJwb3NlGAEgASgJQgiItRgBmLUYARIcCglyZWNpcGllbnQYAiABKAlCBJC1GAFIAIgBARITCgVyb290cxgDIAMoCUIEmLUYARIXCgl0cmVlX3NpemUYBCABKAFCBJi1GAESGQoLcGFja19kaWdlc3QYBSABKAlCBJi1GAESDwoHcmVjb3JkcxgGIAEoDRIPCgdvbWl0dGVkGAcgASgNQgwKCl9yZWNpcGllbnQqXwoHS2V5Um9sZRIYChRLRVlfUk9MRV9VTlNQRUNJRklFRBAAEhAKDEtFWV9ST0xFX0xPRxABEhMKD0tFWV9ST0xFX0xPR19QURACEhMKD0tFWV9ST0xFX0NPTU1JVBADKnYKC09mZmxpbmVNb2RlEhwKGE9GRkxJTkVfTU9ERV9VTlNQRUNJRklFRBAAEhYKEk9GRkxJTkVfTU9ERV9ORVZFUhABEhkKFU9GRkxJTkVfTU9ERV9BRE1JVFRFRBACEhYKEk9GRkxJTkVfTU9ERV9TUE9PTBADKmUKDVByaW5jaXBhbFR5cGUSHgoaUFJJTkNJUEFMX1RZUEVfVU5TUEVDSUZJRUQQABIYChRQUklOQ0lQQUxfVFlQRV9IVU1BThABEhoKFlBSSU5DSVBBTF9UWVBFX1NFUlZJQ0UQAiqWAQoMQWNjZXNzQWN0aW9uEh0KGUFDQ0VTU19BQ1RJT05fVU5TUEVDSUZJRUQQABIXChNBQ0NFU1NfQUNUSU9OX0xPR0lOEAESGgoWQUNDRVNTX0FDVElPTl9ET1dOTE9BRBACEhgKFEFDQ0VTU19BQ1RJT05fRVhQT1JUEAMSGAoUQUNDRVNTX0FDVElPTl9ERU5JRUQQBCqLAQoNT3BlcmF0aW9uVHlwZRIeChpPUEVSQVRJT05fVFlQRV9VTlNQRUNJRklFRBAAEhoKFk9QRVJBVElPTl9UWVBFX0VSQVNVUkUQAxIaChZPUEVSQVRJT05fVFlQRV9SRVNUT1JFEAYiBAgBEAEiBAgCEAIiBAgEEAQiBAgFEAUiBAgHEAciBAgIEAhiBnByb3RvMw", [file_animus_datapilot_record_v1_options]);
 
 /**
  * A key of the ledger with the range of sizes in which it is in force.
@@ -513,6 +513,83 @@ export const AccessSchema: GenMessage<Access> = /*@__PURE__*/
   messageDesc(file_animus_datapilot_record_v1_access, 10);
 
 /**
+ * A tree of the log.
+ *
+ * @generated from message animus.datapilot.record.v1.TreeHead
+ */
+export type TreeHead = Message<"animus.datapilot.record.v1.TreeHead"> & {
+  /**
+   * Its size.
+   *
+   * @generated from field: double size = 1;
+   */
+  size: number;
+
+  /**
+   * Hex root.
+   *
+   * @generated from field: string root = 2;
+   */
+  root: string;
+};
+
+/**
+ * Describes the message animus.datapilot.record.v1.TreeHead.
+ * Use `create(TreeHeadSchema)` to create a new message.
+ */
+export const TreeHeadSchema: GenMessage<TreeHead> = /*@__PURE__*/
+  messageDesc(file_animus_datapilot_record_v1_access, 11);
+
+/**
+ * Kind `operation`: what an operator did to the ledger, in the project `_system`.
+ *
+ * @generated from message animus.datapilot.record.v1.Operation
+ */
+export type Operation = Message<"animus.datapilot.record.v1.Operation"> & {
+  /**
+   * What it was.
+   *
+   * @generated from field: animus.datapilot.record.v1.OperationType type = 1;
+   */
+  type: OperationType;
+
+  /**
+   * RESTORE: the tree that the operator named as the last one signed, because the signer's memory was lost.
+   *
+   * @generated from field: optional animus.datapilot.record.v1.TreeHead accepted_head = 2;
+   */
+  acceptedHead?: TreeHead | undefined;
+
+  /**
+   * ERASURE: digests of the artifacts whose bytes are gone, ascending.
+   *
+   * @generated from field: repeated string digests = 3;
+   */
+  digests: string[];
+
+  /**
+   * ERASURE: the personal values that are gone, ascending.
+   *
+   * @generated from field: repeated string personal_values = 4;
+   */
+  personalValues: string[];
+
+  /**
+   * ERASURE: on what grounds.
+   *
+   * @generated from field: optional string basis = 5;
+   */
+  basis?: string | undefined;
+};
+
+/**
+ * Describes the message animus.datapilot.record.v1.Operation.
+ * Use `create(OperationSchema)` to create a new message.
+ */
+export const OperationSchema: GenMessage<Operation> = /*@__PURE__*/
+  messageDesc(file_animus_datapilot_record_v1_access, 12);
+
+/**
  * Kind `evidence.export`: an evidence pack was handed out.
  *
  * @generated from message animus.datapilot.record.v1.EvidenceExport
@@ -573,7 +650,7 @@ export type EvidenceExport = Message<"animus.datapilot.record.v1.EvidenceExport"
  * Use `create(EvidenceExportSchema)` to create a new message.
  */
 export const EvidenceExportSchema: GenMessage<EvidenceExport> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_record_v1_access, 11);
+  messageDesc(file_animus_datapilot_record_v1_access, 13);
 
 /**
  * What a key of the ledger signs.
@@ -766,4 +843,45 @@ export type AccessAction = (typeof AccessAction)[keyof typeof AccessAction] | Un
  */
 export const AccessActionSchema: GenEnum<AccessAction> = /*@__PURE__*/
   enumDesc(file_animus_datapilot_record_v1_access, 3);
+
+/**
+ * What was done to the ledger as a whole. Values that are not listed are reserved for what is not done yet.
+ *
+ * @generated from enum animus.datapilot.record.v1.OperationType
+ */
+export const OperationType = {
+  /**
+   * Not a type.
+   *
+   * @generated from enum value: OPERATION_TYPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Bytes of artifacts or personal values were erased.
+   *
+   * @generated from enum value: OPERATION_TYPE_ERASURE = 3;
+   */
+  ERASURE: 3,
+
+  /**
+   * The ledger goes on from a state that an operator vouched for.
+   *
+   * @generated from enum value: OPERATION_TYPE_RESTORE = 6;
+   */
+  RESTORE: 6,
+} as const;
+
+/**
+ * What was done to the ledger as a whole. Values that are not listed are reserved for what is not done yet.
+ *
+ * @generated from enum animus.datapilot.record.v1.OperationType
+ */
+export type OperationType = (typeof OperationType)[keyof typeof OperationType] | UnknownEnum;
+
+/**
+ * Describes the enum animus.datapilot.record.v1.OperationType.
+ */
+export const OperationTypeSchema: GenEnum<OperationType> = /*@__PURE__*/
+  enumDesc(file_animus_datapilot_record_v1_access, 4);
 
