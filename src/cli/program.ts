@@ -90,7 +90,7 @@ export async function runProgram(program: Command, argv: readonly string[], io: 
           exit.code === EXIT.refused
             ? paint(io, "inverse", paint(io, "red", " REFUSED "))
             : exit.code === EXIT.pending
-              ? paint(io, "yellow", "waits for approval")
+              ? paint(io, "yellow", "pending")
               : paint(io, "red", "error");
         const facts = Object.entries(exit.metadata)
           .map(([k, v]) => `  ${k}: ${v}\n`)

@@ -40,6 +40,23 @@ const encoder = new TextEncoder();
 let buffer = new Uint8Array(1 << 14);
 const LONGEST_VARINT = 5;
 
+/** Up to this length a loop over characters is faster than the platform's encoder. */
+const SHORT = 192;
+
+/** Writes UTF-8 where there is room for it; returns how many bytes it has. */
+function writeText(text: string, at: number): number {
+  if (text.length <= SHORT) {
+    let i = 0;
+    for (; i < text.length; i++) {
+      const code = text.charCodeAt(i);
+      if (code >= 0x80) break;
+      buffer[at + i] = code;
+    }
+    if (i === text.length) return i;
+  }
+  return encoder.encodeInto(text, buffer.subarray(at)).written;
+}
+
 /** Writes a string behind its length; returns where it ends. */
 function writeString(text: string, at: number): number {
   const most = 3 * text.length + LONGEST_VARINT;
@@ -49,7 +66,7 @@ function writeString(text: string, at: number): number {
     buffer = larger;
   }
   // Nearly all are short ASCII: write behind one byte of length, and move only when that was wrong.
-  const { written } = encoder.encodeInto(text, buffer.subarray(at + 1));
+  const written = writeText(text, at + 1);
   if (written < 0x80) {
     buffer[at] = written;
     return at + 1 + written;

@@ -1,7 +1,7 @@
 /** The thread of a rebuild that checks commits in order and takes from them what the fold reads. Runs nothing else. */
 import { createPublicKey, hash, type KeyObject, verify } from "node:crypto";
 import { parentPort, workerData } from "node:worker_threads";
-import { foldedPart } from "../fold/fold.ts";
+import { factsOf } from "../fold/fold.ts";
 import { setSha256Text } from "../merkle/hash.ts";
 import { isStrictEd25519, pureVerifier, type SignatureVerifier } from "../note/signatures.ts";
 import { CommitChain } from "../record/chain.ts";
@@ -18,7 +18,7 @@ export interface CheckedCommit {
   readonly leaves: Uint8Array;
   /** Lengths of each entry and its record, 0 for one that is not here. */
   readonly lengths: Uint32Array;
-  /** JSON of the list of what the fold reads of each record, null for one that is not here. */
+  /** JSON of the list of each record's `Facts`, null for one that is not here. */
   readonly facts: string;
 }
 
@@ -71,7 +71,7 @@ function check(bytes: Uint8Array): CheckedCommit {
     lengths[2 * i] = item.entryBytes.length;
     lengths[2 * i + 1] = item.recordBytes?.length ?? 0;
   }
-  const facts = JSON.stringify(items.map((item) => (item.record === null ? null : foldedPart(item.record))));
+  const facts = JSON.stringify(items.map((item) => (item.record === null ? null : factsOf(item.record))));
   return { bytes, facts, hash, header, leaves, lengths };
 }
 

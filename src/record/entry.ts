@@ -68,6 +68,14 @@ export function isEntry(bytes: Uint8Array, prev: Digest, project: Digest, record
   );
 }
 
+/** What an entry says whose text was checked. */
+export const entryOf = (text: string): Entry => ({
+  prev: text.slice(PREV_AT, PREV_AT + DIGEST) as Digest,
+  project: text.slice(PROJECT_AT, PROJECT_AT + DIGEST) as Digest,
+  record: text.slice(RECORD_AT - "sha256:".length, RECORD_AT + DIGEST) as RecordId,
+  seq: Number(text.slice(SEQ_AT, -END.length)),
+});
+
 /** The project that an entry names, when it is the given one; else the text that stands there, of which nothing is known. */
 export const projectIn = (bytes: Uint8Array, likely: Digest): string | undefined =>
   isAt(bytes, PROJECT_AT, likely) ? likely : parseUtf8(bytes.subarray(PROJECT_AT, PROJECT_AT + DIGEST));

@@ -1,7 +1,15 @@
 import * as fc from "fast-check";
 import { expect, it } from "vitest";
 import { leafHash } from "../../src/merkle/hash.ts";
-import { type Entry, entryBytes, formatEntry, isEntry, parseEntry, startsProject } from "../../src/record/entry.ts";
+import {
+  type Entry,
+  entryBytes,
+  entryOf,
+  formatEntry,
+  isEntry,
+  parseEntry,
+  startsProject,
+} from "../../src/record/entry.ts";
 import { type Digest, digestOf, idOf, ZERO_DIGEST } from "../../src/std/brand.ts";
 import { utf8 } from "../../src/std/bytes.ts";
 import { hex, readVector, unhex } from "../merkle/model.ts";
@@ -16,6 +24,7 @@ const { invalid, valid } = readVector("record/entries.json") as Vectors;
 it.each(valid)("reads and writes $text", ({ entry, leaf, text }) => {
   expect(parseEntry(utf8(text))).toEqual(entry);
   expect(formatEntry(entry)).toBe(text);
+  expect(entryOf(text)).toEqual(entry);
   expect(hex(leafHash(entryBytes(entry)))).toBe(leaf);
 });
 

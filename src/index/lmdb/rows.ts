@@ -61,9 +61,11 @@ export class RowStore {
   }
 
   #newest(view: View, key: string): Version {
+    const pending = this.#pending[view].get(key);
+    if (pending !== undefined) return pending;
     if (this.#absence?.lacks(textHash(key, VIEW_SEED[view]))) return NOTHING;
-    const held = this.#pending[view].get(key) ?? this.#caches[view].get(key);
-    if (held !== undefined) return held;
+    const cached = this.#caches[view].get(key);
+    if (cached !== undefined) return cached;
     const stored = this.#tables.get("view", viewKey(view, key));
     const version = stored === undefined ? NOTHING : decode(stored);
     this.#caches[view].set(key, version);
@@ -95,16 +97,10 @@ export class RowStore {
   /** Takes what the entry `index`, of record `id`, changes. */
   change(index: LogIndex, op: TextOp, id: RecordId): void {
     const { view, key, text, value } = op;
-    const hash = this.#absence === undefined ? 0 : textHash(key, VIEW_SEED[view]);
-    if (this.#absence?.lacks(hash)) {
-      this.#absence.add(hash);
-      this.#pending[view].set(key, { changedAt: index, text, value });
-      return;
-    }
     const pending = this.#pending[view].get(key);
     if (pending !== undefined) this.#retire(view, key, pending.changedAt, pending.text);
     // What a record says of itself is new.
-    else if (key !== id) {
+    else if (!this.#isFirst(view, key) && key !== id) {
       const before = this.#newest(view, key);
       if (before !== NOTHING)
         this.#retire(
@@ -115,6 +111,15 @@ export class RowStore {
         );
     }
     this.#pending[view].set(key, { changedAt: index, text, value });
+  }
+
+  /** Whether there certainly never was a row, before this one. */
+  #isFirst(view: View, key: string): boolean {
+    if (this.#absence === undefined) return false;
+    const hash = textHash(key, VIEW_SEED[view]);
+    const isFirst = this.#absence.lacks(hash);
+    if (isFirst) this.#absence.add(hash);
+    return isFirst;
   }
 
   #retire(view: View, key: string, changedAt: LogIndex, text: string): void {

@@ -86,7 +86,8 @@ const isAbsent = (error: unknown): boolean =>
 export function openFileCopy(root: string, hereMs = HERE_MS): StoreReader {
   const disk = new Disk(hereMs);
   const pathOf = (bucket: Bucket, key: string): string | undefined =>
-    parseKey(bucket, key) === undefined ? undefined : join(root, bucket, key);
+    // A key has no `..` and no doubled slash to resolve.
+    parseKey(bucket, key) === undefined ? undefined : `${root}/${bucket}/${key}`;
   const unreadable = (key: string, error: unknown): Fault =>
     new Fault(
       "STORE_UNAVAILABLE",
