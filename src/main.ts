@@ -8,6 +8,7 @@ import { useNativeSha256 } from "./main/home.ts";
 import { createDoctorSpec, createInitSpec, createServerSpec } from "./main/local-commands.ts";
 import { createVoidSpec } from "./main/repair.ts";
 import { createReplicatePorts } from "./main/replicate-ports.ts";
+import { createRetentionSpec } from "./main/retention.ts";
 import { createVerifyPorts } from "./main/verify-ports.ts";
 import { VERSION } from "./main/version.ts";
 
@@ -36,6 +37,7 @@ const program = createProgram(io, {
     createInitSpec(),
     createServerSpec(),
     createDoctorSpec(),
+    createRetentionSpec(),
     createDemoSpec([process.execPath, fileURLToPath(import.meta.url)]),
   ],
   repair: [createVoidSpec()],

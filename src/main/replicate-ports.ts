@@ -3,15 +3,12 @@ import { mkdir, realpath } from "node:fs/promises";
 import { UsageError } from "../cli/command.ts";
 import type { ReplicatePorts } from "../cli/replicate.ts";
 import { nativeVerifier } from "../log/native-verifier.ts";
-import { parseCommit } from "../record/commit.ts";
-import { parseRecord } from "../record/record.ts";
 import type { Source } from "../replicate/ports.ts";
-import { Violation } from "../std/violation.ts";
 import { createFileStore } from "../store/fs/file-store.ts";
-import { commitKey } from "../store/keys.ts";
 import { makeBuckets } from "../store/s3/buckets.ts";
 import type { S3Store } from "../store/s3/s3-store.ts";
 import { systemClock, systemRandom } from "./home.ts";
+import { retentionOf } from "./retention.ts";
 import { type Environment, openS3, type S3Access, s3AccessOf } from "./s3.ts";
 import { isS3, openForReading } from "./verify-ports.ts";
 
@@ -35,25 +32,18 @@ export const createReplicatePorts = (env: Environment): ReplicatePorts => ({
   verifier: nativeVerifier,
 });
 
-/** Makes the buckets that are missing, when there are credentials for it. */
+/**
+ * Makes the buckets that are missing, when there are credentials for it. What they lock by default is a second belt: each object is
+ * locked by itself, when the source was judged.
+ */
 async function openBuckets(access: S3Access, source: Source): Promise<S3Store> {
   const { address, ca } = access;
   if (access.has("administrator"))
-    await makeBuckets({ address, ca, credentials: access.credentials("administrator") }, await retentionOf(source));
+    await makeBuckets(
+      { address, ca, credentials: access.credentials("administrator") },
+      (await retentionOf(source)) ?? 1,
+    );
   return openS3(access, "writer");
-}
-
-/** What buckets lock by default is a second belt: each object is locked by itself, when the source has been judged. */
-async function retentionOf(source: Source): Promise<number> {
-  try {
-    const genesis = await source.get("ledger", commitKey(0));
-    const [ledger] = genesis === null ? [] : parseCommit(genesis.body).items;
-    const days = parseRecord(ledger?.record ?? new Uint8Array()).body["default_retention_days"];
-    return typeof days === "number" && days >= 1 ? Math.floor(days) : 1;
-  } catch (error) {
-    if (error instanceof Violation) return 1;
-    throw error;
-  }
 }
 
 async function madeFolder(path: string): Promise<string> {

@@ -10,6 +10,7 @@ import { assertDefined } from "../std/assert.ts";
 import { Violation } from "../std/violation.ts";
 import { commitKey } from "../store/keys.ts";
 import type { StoredObject } from "../store/object-store.ts";
+import { RecordIndexes } from "../verify/bucket/indexes.ts";
 import { misstated, sealedState } from "../verify/bucket/seals.ts";
 import { ask, readContent, type Sides } from "./ports.ts";
 
@@ -68,12 +69,12 @@ async function* slotsOf({ options, source }: Sides, from: number, end: number): 
 export async function* walk(sides: Sides, start: CommitChain, end = Number.MAX_SAFE_INTEGER): AsyncGenerator<Step> {
   const { options } = sides;
   const { verifier } = options.trust;
-  const seen = new Set<string>();
+  const known = new RecordIndexes();
   let chain = start;
   let junk: { readonly n: number; readonly bytes: Uint8Array; readonly violation: Violation }[] = [];
   for await (const { n, newest } of slotsOf(sides, start.n, end)) {
     options.signal.throwIfAborted();
-    const checks = new Checks(chain, verifier, seen);
+    const checks = new Checks(chain, verifier, known, chain.size - start.size);
     const found = await readContent(sides, sides.source, commitKey(n), checks.isRight, newest);
     if (found === null) break;
     const { body: bytes } = found;
@@ -89,7 +90,6 @@ export async function* walk(sides: Sides, start: CommitChain, end = Number.MAX_S
       junk.push({ bytes, n, violation });
       continue;
     }
-    for (const { entry } of commit.items) seen.add(entry.record);
     chain = chain.advance(commit);
     yield { after: chain, bytes, commit, junk, n };
     junk = [];
@@ -106,24 +106,28 @@ export async function* walk(sides: Sides, start: CommitChain, end = Number.MAX_S
 class Checks {
   readonly #chain: CommitChain;
   readonly #verifier: SignatureVerifier;
-  readonly #seen: ReadonlySet<string>;
+  /** Records from the start of the walk on; so many are in commits. */
+  readonly #known: RecordIndexes;
+  readonly #count: number;
   readonly #violations = new Map<Uint8Array, Violation>();
   commit: ValidCommit | undefined;
 
-  constructor(chain: CommitChain, verifier: SignatureVerifier, seen: ReadonlySet<string>) {
+  constructor(chain: CommitChain, verifier: SignatureVerifier, known: RecordIndexes, count: number) {
     this.#chain = chain;
     this.#verifier = verifier;
-    this.#seen = seen;
+    this.#known = known;
+    this.#count = count;
   }
 
   readonly isRight = (bytes: Uint8Array): boolean => {
     try {
-      const commit = this.#chain.check(bytes, this.#verifier, (record) => this.#seen.has(record));
+      const commit = this.#chain.check(bytes, this.#verifier, (record) => !this.#known.append(record));
       checkSeal(commit, this.#chain);
       this.commit = commit;
       return true;
     } catch (error) {
       if (!(error instanceof Violation)) throw error;
+      this.#known.cut(this.#count);
       this.#violations.set(bytes, error);
       return false;
     }

@@ -152,6 +152,13 @@ it("goes onto MinIO, is verified there, and comes back", async () => {
   expect(await verify(back)).toMatchObject({ code: 0, verdict: "COMPLETE", verified: there.published });
 }, 240_000);
 
+it("tells until when a ledger is locked", async () => {
+  const { code, stdout } = await datapilot(["retention", "--dir", home, "--json"]);
+  const said = JSON.parse(stdout) as { classes: { class: string; objects: number }[]; unlocked: number };
+  expect({ code, unlocked: said.unlocked }).toEqual({ code: 0, unlocked: 0 });
+  expect(said.classes.map((c) => c.class)).toEqual(["checkpoints", "commits", "records", "tiles"]);
+});
+
 it("says what is wrong with how it is asked", async () => {
   const ask = async (...args: string[]) => datapilot(["replicate", ...args]);
   expect(await ask(home, home, ...trust())).toMatchObject({ code: 64, stderr: expect.stringContaining("both") });
