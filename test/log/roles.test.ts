@@ -186,3 +186,14 @@ it("sees a commit that somebody hid while it follows", async () => {
   await follower[Symbol.asyncDispose]();
   await leader[Symbol.asyncDispose]();
 });
+
+it("tells of no failure when a takeover is called off", async () => {
+  const { follower, leader } = await pair();
+  const off = new AbortController();
+  const leading = follower.lead({ signal: off.signal });
+  off.abort(new Error("the server ends"));
+  await expect(leading).rejects.toThrow("the server ends");
+  expect(follower.health().stopped).toBe("closed");
+  await leader[Symbol.asyncDispose]();
+  await follower[Symbol.asyncDispose]();
+});
