@@ -6,6 +6,7 @@
  * which everything is there and right). Absence alone accuses nobody of a copy; bytes that contradict do.
  */
 import { HashStore } from "../merkle/proofs.ts";
+import { assert } from "../std/assert.ts";
 import { parseKey } from "../store/keys.ts";
 import { type Audit, type BucketOptions, type BucketReader, type Listed, listed } from "./bucket/audit.ts";
 import { Bundles } from "./bucket/bundles.ts";
@@ -60,6 +61,7 @@ function checkSlots(slots: readonly Listed[], walk: Walk, stage: Stage): void {
 
 /** Throws the Violation `kept.signature` when a kept note is signed by no key of the policy or of the ledger: a wrong question. */
 export async function verifyBucket(store: BucketReader, trust: Trust, asked: BucketOptions): Promise<BucketReport> {
+  assert(asked.state !== true || asked.records !== "digests", "records that are folded are read");
   const options = { ...asked, concurrency: Math.max(1, Math.floor(asked.concurrency)) };
   const stages = {
     checkpoints: new Stage("checkpoints"),
