@@ -7,6 +7,8 @@ import { createProgram, referenceOf, runProgram } from "./cli/program.ts";
 import { useNativeSha256 } from "./main/home.ts";
 import { createDoctorSpec, createInitSpec, createServerSpec } from "./main/local-commands.ts";
 import { createVoidSpec } from "./main/repair.ts";
+import { createReplicatePorts } from "./main/replicate-ports.ts";
+import { createRetentionSpec } from "./main/retention.ts";
 import { createVerifyPorts } from "./main/verify-ports.ts";
 import { VERSION } from "./main/version.ts";
 
@@ -35,10 +37,12 @@ const program = createProgram(io, {
     createInitSpec(),
     createServerSpec(),
     createDoctorSpec(),
+    createRetentionSpec(),
     createDemoSpec([process.execPath, fileURLToPath(import.meta.url)]),
   ],
   repair: [createVoidSpec()],
-  verify: createVerifyPorts(),
+  replicate: createReplicatePorts(process.env),
+  verify: createVerifyPorts(process.env),
   version: VERSION,
 });
 const argv = process.argv.slice(2);

@@ -23,12 +23,14 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   api: SERVER,
   evidence: [...PURE, "gen", "store", "index", "log"],
   verify: [...PURE, "gen", "store"],
-  cli: ["std", "merkle", "note", "record", "gen", "verify", "store"],
-  main: ["cli", "api", "verify", ...SERVER],
+  replicate: [...PURE, "store", "verify"],
+  cli: ["std", "merkle", "note", "record", "gen", "verify", "replicate", "store"],
+  main: ["cli", "api", "verify", "replicate", ...SERVER],
 };
 
 /** Where the machine is touched: its clock, chance, disks, sockets, threads. All else is given ports (`std/ports.ts`). */
 const ADAPTERS = [
+  "src/api/forward.ts",
   "src/api/grpc.ts",
   "src/api/listen.ts",
   "src/cli/",

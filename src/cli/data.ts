@@ -23,6 +23,7 @@ import {
   type Difference,
   GetGateResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
+import { SignatureSchema } from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
 import { CompareModelVersionsResponseSchema } from "../../gen/ts/animus/datapilot/v1/model_pb.ts";
 import {
   GetResponseSchema,
@@ -33,7 +34,7 @@ import { listAll } from "./client.ts";
 import { AS_OF, type Context, declare, REQUEST_ID, UsageError } from "./command.ts";
 import { readJson, required, SEVERITIES } from "./govern.ts";
 import { type Io, table } from "./io.ts";
-import { resourceLine, resourceTable, statusText, written } from "./render.ts";
+import { resourceLine, resourceTable, signatureText, statusText, written } from "./render.ts";
 import { download, uploadFiles } from "./transfer.ts";
 
 const parse = <T>(what: string, file: string, make: () => T): T => {
@@ -531,6 +532,7 @@ export function addData(program: Command, io: Io): void {
           : [];
       const details = await Promise.all(requests.map((r) => k.approval.getApprovalRequest({ asOf, name: r.record })));
       const votes = details.flatMap((d) => d.votes);
+      const signatures = details.flatMap((d) => d.signatures);
       if (c.options["approvals"] === true)
         c.print(
           {
@@ -538,9 +540,10 @@ export function addData(program: Command, io: Io): void {
               toJson(GetResponseSchema, create(GetResponseSchema, { resource: v }), { useProtoFieldName: true }),
             ),
             resource: toJson(GetResponseSchema, answer, { useProtoFieldName: true }),
+            signatures: signatures.map((x) => toJson(SignatureSchema, x, { useProtoFieldName: true })),
           },
           () =>
-            `${answer.resource === undefined ? "" : resourceLine(io, answer.resource)}${votes.map((v) => (v.body.case === "approval" ? `  ${["", "approve", "reject"][v.body.value.verdict] ?? ""} ${v.body.value.signer?.printedName ?? ""} at ${v.time}: ${v.body.value.statement}\n` : "")).join("")}`,
+            `${answer.resource === undefined ? "" : resourceLine(io, answer.resource)}${signatures.length === 0 ? "  nobody has signed\n" : signatures.map(signatureText).join("")}`,
         );
       else c.show(GetResponseSchema, answer, (m) => (m.resource === undefined ? "" : resourceLine(io, m.resource)));
     },

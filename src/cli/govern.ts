@@ -29,7 +29,7 @@ import {
 import { listAll } from "./client.ts";
 import { AS_OF, declare, REQUEST_ID, UsageError } from "./command.ts";
 import { EXIT, Exit, type Io, paint, printable, shortId, table } from "./io.ts";
-import { decisionText, resourceLine, resourceTable, written } from "./render.ts";
+import { decisionText, resourceLine, resourceTable, signatureText, written } from "./render.ts";
 
 const oneOf = <T>(what: string, text: string | undefined, values: Readonly<Record<string, T>>): T => {
   const value = text === undefined ? undefined : values[text.toLowerCase()];
@@ -510,7 +510,7 @@ export function addPolicies(program: Command, io: Io): void {
       const answer = await c.connect().approval.getApprovalRequest({ name: c.args[0] ?? "" });
       c.show(GetApprovalRequestResponseSchema, answer, (m) => {
         const b = m.request?.body.case === "approvalRequest" ? m.request.body.value : undefined;
-        return `${m.request === undefined ? "" : resourceLine(io, m.request)}${m.state}, ${b?.target ?? ""}, until ${b?.expiresAt ?? ""}\nsign this digest: ${paint(io, "bold", b?.actionDigest ?? "")}\nevidence: ${b?.evidenceDigest ?? ""}\n${m.subjects.map((s) => `about: ${resourceLine(io, s)}`).join("")}${m.decision === undefined ? "" : decisionText(io, m.decision)}${m.votes.map((v) => `vote: ${resourceLine(io, v)}`).join("")}`;
+        return `${m.request === undefined ? "" : resourceLine(io, m.request)}${m.state}, ${b?.target ?? ""}, until ${b?.expiresAt ?? ""}\nsign this digest: ${paint(io, "bold", b?.actionDigest ?? "")}\nevidence: ${b?.evidenceDigest ?? ""}\n${m.subjects.map((s) => `about: ${resourceLine(io, s)}`).join("")}${m.decision === undefined ? "" : decisionText(io, m.decision)}${m.signatures.map(signatureText).join("")}`;
       });
     },
     summary: "what exactly is asked for, and what it rests on",

@@ -9,12 +9,14 @@ import { declare, EXAMPLES, type Spec, UsageError } from "./command.ts";
 import { addData } from "./data.ts";
 import { addAccess, addPolicies } from "./govern.ts";
 import { document, EXIT, Exit, type Io, paint } from "./io.ts";
+import { addReplicate, type ReplicatePorts } from "./replicate.ts";
 import { addRun } from "./run.ts";
 import { addSpool } from "./spool.ts";
 import { addVerify, type VerifyPorts } from "./verify.ts";
 
 export interface ProgramParts {
   readonly version: string;
+  readonly replicate: ReplicatePorts;
   readonly verify: VerifyPorts;
   /** Commands of the server's side, listed first. */
   readonly local: readonly Spec[];
@@ -40,6 +42,7 @@ export function createProgram(io: Io, parts: ProgramParts): Command {
   addLineage(program, io);
   addLog(program, io);
   addVerify(program, io, parts.verify);
+  addReplicate(program, io, parts.replicate);
   finish(program);
   return program;
 }
@@ -87,7 +90,7 @@ export async function runProgram(program: Command, argv: readonly string[], io: 
           exit.code === EXIT.refused
             ? paint(io, "inverse", paint(io, "red", " REFUSED "))
             : exit.code === EXIT.pending
-              ? paint(io, "yellow", "waits for approval")
+              ? paint(io, "yellow", "pending")
               : paint(io, "red", "error");
         const facts = Object.entries(exit.metadata)
           .map(([k, v]) => `  ${k}: ${v}\n`)

@@ -1,4 +1,5 @@
 /** How resources and receipts look in words. */
+import type { Signature } from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
 import type { Resource, WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { type Io, paint, printable, shortId, table } from "./io.ts";
 
@@ -52,7 +53,11 @@ export function decisionText(io: Io, decision: Resource, all = false): string {
       const result = enumWord(rule.result, RESULTS);
       const isFine = result === "holds" || result === "skipped";
       if (isFine && !all) continue;
-      const mark = isFine ? result : paint(io, result === "waived" ? "yellow" : "red", result);
+      // Approved by those whom it asks, or a warning.
+      const isMet = result === "fails" && outcome === "allow";
+      const mark = isFine
+        ? result
+        : paint(io, isMet || result === "waived" ? "yellow" : "red", isMet ? "fails, does not refuse" : result);
       lines.push(`  ${mark}  ${printable(rule.id)}${rule.message === "" ? "" : `: ${printable(rule.message)}`}\n`);
       for (const seen of rule.seen)
         lines.push(paint(io, "dim", `         saw ${printable(seen.path)} = ${printable(seen.value)}\n`));
@@ -81,3 +86,7 @@ export const resourceTable = (resources: readonly Resource[]): string =>
           shortId(r.record),
         ]),
       );
+
+/** Who signed what, when, meaning what. */
+export const signatureText = ({ meaning, printedName, signedAt, statement, verdict }: Signature): string =>
+  `  ${verdict === "reject" ? "rejected" : "approved"} by ${printedName === "" ? "(name erased)" : printable(printedName)} at ${signedAt}, meaning ${meaning}: ${printable(statement)}\n`;

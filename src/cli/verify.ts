@@ -1,5 +1,6 @@
 /** `datapilot verify`: checks of evidence and of buckets, without any server. */
-import { createReadStream, readFileSync } from "node:fs";
+import { createReadStream, existsSync, readFileSync } from "node:fs";
+import { rename, rm, writeFile } from "node:fs/promises";
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { Command } from "commander";
 import { parseCheckpoint } from "../note/checkpoint.ts";
@@ -8,7 +9,8 @@ import type { SignatureVerifier } from "../note/signatures.ts";
 import { parseTrustPolicy } from "../note/trust-policy.ts";
 import { type Digest, digestOf, parseEitherId, type RecordId } from "../std/brand.ts";
 import { Violation } from "../std/violation.ts";
-import { type BucketReader, type BucketReport, verifyBucket } from "../verify/bucket.ts";
+import { formatResumed, parseResumed } from "../verify/bucket/resume.ts";
+import { type BucketOptions, type BucketReader, type BucketReport, verifyBucket } from "../verify/bucket.ts";
 import type { Trust } from "../verify/checkpoint.ts";
 import { DEFAULT_LIMITS, type Limits } from "../verify/limits.ts";
 import { type PackReport, verifyPack } from "../verify/pack.ts";
@@ -20,21 +22,28 @@ import { EXIT, Exit, type Io, paint, printable, progress } from "./io.ts";
 export interface VerifyPorts {
   /** Native signatures with the strict rules. */
   readonly verifier: SignatureVerifier;
-  /** Opens a copy of the buckets for reading. */
-  openBucket(directory: string): Promise<BucketReader>;
+  /** Opens buckets for reading: a folder that holds them, or the address of those on S3. */
+  openBucket(place: string): Promise<BucketReader & AsyncDisposable>;
   now(): number;
 }
 
-const GENESIS: readonly [string, string] = ["--genesis <id>", "id of the genesis record, or a file that holds it"];
+export const GENESIS: readonly [string, string] = [
+  "--genesis <id>",
+  "id of the genesis record, or a file that holds it",
+];
+export const POLICY: readonly [string, string] = [
+  "--policy <file>",
+  "C2SP policy file that says which log and witnesses to trust; never taken from what is verified",
+];
 const TRUST: readonly (readonly [string, string])[] = [
-  ["--policy <file>", "C2SP policy file that says which log and witnesses to trust; never taken from what is verified"],
+  POLICY,
   ["--kept <note>...", "a checkpoint that you kept"],
   ["--max-age <seconds>", "how old the quorum's time may be"],
   ["--require-pq", "demand the ML-DSA-44 signature of the log"],
   ["--mirror <name>...", "cosigner that counts for the quorum, not for time"],
 ];
 
-function trustOf(c: Context, ports: VerifyPorts): Trust {
+export function trustOf(c: Context, ports: Pick<VerifyPorts, "now" | "verifier">): Trust {
   const file = c.text("policy");
   if (file === undefined)
     throw new UsageError("--policy FILE is needed: what to trust comes from you, not from what is verified.");
@@ -62,7 +71,7 @@ const usageOf = (error: unknown): unknown =>
   error instanceof Violation ? new UsageError(`${error.code}: ${error.message}`) : error;
 
 /** Runs a verifier. */
-async function asked<T>(work: () => T | Promise<T>): Promise<T> {
+export async function asked<T>(work: () => T | Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
@@ -70,7 +79,7 @@ async function asked<T>(work: () => T | Promise<T>): Promise<T> {
   }
 }
 
-function genesisOf(c: Context): RecordId | undefined {
+export function genesisOf(c: Context): RecordId | undefined {
   const text = c.text("genesis");
   if (text === undefined) return undefined;
   const id = parseEitherId(text) ?? parseEitherId(readFileSync(text, "utf8").trim());
@@ -123,12 +132,44 @@ function reportText(io: Io, report: PackReport | ProofReport): string {
   return `${about}${checksText(io, report.checks)}${report.notes.map((n) => `  note: ${printable(n)}\n`).join("")}verdict: ${word}\n`;
 }
 
+const statesText = (what: string, states: Readonly<Record<string, number>> | null): string =>
+  states === null
+    ? ""
+    : `${what}: ${Object.entries(states)
+        .filter(([name, count]) => count > 0 || name === "verified")
+        .map(([name, count]) => `${count} ${name.replaceAll("_", " ")}`)
+        .join(", ")}\n`;
+
 function bucketText(io: Io, report: BucketReport): string {
   const word =
     report.verdict === "COMPLETE"
       ? paint(io, "green", "COMPLETE")
       : paint(io, "inverse", paint(io, "red", ` ${report.verdict} `));
-  return `${report.commits} commits, ${report.entries} entries; claimed size ${report.claimed}, verified size ${report.verified}\n${checksText(io, report.checks)}${report.notes.map((n) => `  note: ${printable(n)}\n`).join("")}verdict: ${word}\n`;
+  return [
+    `${report.commits} commits, ${report.entries} entries; claimed size ${report.claimed}, verified size ${report.verified}\n`,
+    statesText("record objects", report.records && { ...report.records }),
+    statesText("artifacts", report.artifacts && { ...report.artifacts }),
+    checksText(io, report.checks),
+    ...report.notes.map((n) => `  note: ${printable(n)}\n`),
+    `verdict: ${word}\n`,
+  ].join("");
+}
+
+/** Whole, and nothing to say against how it lies in the store; behind; or else no. */
+function bucketExit({ checks, verdict }: BucketReport): number {
+  if (verdict === "BEHIND") return EXIT.incomplete;
+  return verdict === "COMPLETE" && checks.every((c) => c.status !== "fail") ? EXIT.done : EXIT.answerIsNo;
+}
+
+/** A file that says how far a verification came; gone when it ends. */
+function resumeIn(file: string): NonNullable<BucketOptions["resume"]> {
+  return {
+    from: existsSync(file) ? parseResumed(readFileSync(file, "utf8")) : undefined,
+    async save(resumed) {
+      await writeFile(`${file}.partial`, formatResumed(resumed));
+      await rename(`${file}.partial`, file);
+    },
+  };
 }
 
 const ended = (code: number): void => {
@@ -227,6 +268,8 @@ export function addVerify(program: Command, io: Io, ports: VerifyPorts): void {
       ["--no-records", "check records as the commits hold them, without the record objects"],
       ["--log-only", "check the log alone: of records only the digests that it names, not what they say"],
       ["--state", "fold all records again, and compare the state with the seals; needs memory for all of them"],
+      ["--artifacts", "read and hash the bytes of artifacts too"],
+      ["--resume <file>", "keep there how far it came, and go on from there when it was stopped"],
       ["--concurrency <n>", "objects read at once (default 32)"],
     ],
     remote: false,
@@ -237,25 +280,29 @@ export function addVerify(program: Command, io: Io, ports: VerifyPorts): void {
       const logOnly = c.options["logOnly"] === true;
       if (state && logOnly)
         throw new UsageError("--state folds what records say, and --log-only does not read it: give one of them.");
-      const bucket = await ports.openBucket(c.args[0] ?? "");
+      const trust = trustOf(c, ports);
+      const file = c.text("resume");
+      const resume = file === undefined ? undefined : await asked(() => resumeIn(file));
+      await using bucket = await ports.openBucket(c.args[0] ?? "");
       const report = await asked(() =>
-        verifyBucket(bucket, trustOf(c, ports), {
+        verifyBucket(bucket, trust, {
+          artifacts: c.options["artifacts"] === true,
           concurrency: c.number("concurrency") ?? 32,
           nowMs: ports.now(),
           progress: (done, of) => shown.at(done, of),
           records: logOnly ? "digests" : c.options["records"] === false ? "commits" : "objects",
           signal: io.signal,
           state,
+          ...(resume === undefined ? {} : { resume }),
           ...(genesis === undefined ? {} : { genesis }),
         }),
       );
       shown.end();
+      if (file !== undefined) await rm(file, { force: true });
       c.print(report as unknown as JsonValue, () => bucketText(io, report));
-      ended(
-        report.verdict === "COMPLETE" ? EXIT.done : report.verdict === "BEHIND" ? EXIT.incomplete : EXIT.answerIsNo,
-      );
+      ended(bucketExit(report));
     },
-    summary: "check a copy of the buckets: commits, records, tiles, checkpoints, seals",
-    words: "bucket <directory>",
+    summary: "check the buckets, or a copy of them: commits, records, tiles, checkpoints, seals, locks",
+    words: "bucket <place>",
   });
 }

@@ -8,7 +8,7 @@ import { parseCheckpoint } from "../note/checkpoint.ts";
 import { parseNote } from "../note/note.ts";
 import { checkpointKey, parseKey } from "../store/keys.ts";
 import type { ObjectStore } from "../store/object-store.ts";
-import { type Placing, placeLocked } from "./place.ts";
+import { type Placing, placeLocked } from "../store/place.ts";
 
 export async function archiveCheckpoint(placing: Placing, note: Uint8Array, retainUntil: number): Promise<string> {
   const { size } = parseCheckpoint(parseNote(note).text);

@@ -15,9 +15,9 @@ import { Fault } from "../std/faults.ts";
 import { Violation } from "../std/violation.ts";
 import { commitKey, parseCommitKey } from "../store/keys.ts";
 import type { ObjectVersion } from "../store/object-store.ts";
+import { type Placing, persist } from "../store/place.ts";
 import type { Applied } from "./applied.ts";
 import type { SlotReading } from "./next-slot.ts";
-import { type Placing, persist } from "./place.ts";
 import { prevOf } from "./recovery.ts";
 import { DAY_MS, type Retention } from "./retention.ts";
 

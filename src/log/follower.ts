@@ -8,9 +8,9 @@
  */
 import type { ValidCommit } from "../record/chain.ts";
 import type { Clock } from "../std/ports.ts";
+import { persist } from "../store/place.ts";
 import type { Applied } from "./applied.ts";
 import { type Junk, readNext, type SlotReading } from "./next-slot.ts";
-import { persist } from "./place.ts";
 
 export interface FollowerOptions {
   readonly applied: Applied;

@@ -9,7 +9,7 @@ import { assertDefined } from "../std/assert.ts";
 import { digestOf, type TreeSize } from "../std/brand.ts";
 import type { Clock } from "../std/ports.ts";
 import { recordKey } from "../store/keys.ts";
-import { type Placing, placeLocked } from "./place.ts";
+import { type Placing, placeLocked } from "../store/place.ts";
 import type { Retention } from "./retention.ts";
 
 export interface MaterialiserOptions extends Omit<Placing, "signal"> {

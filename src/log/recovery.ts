@@ -9,9 +9,9 @@ import { CommitChain, type ValidCommit } from "../record/chain.ts";
 import type { RecordId } from "../std/brand.ts";
 import type { Clock } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
+import { persist } from "../store/place.ts";
 import { Applied } from "./applied.ts";
 import { readKnown, readNext, type SlotReading } from "./next-slot.ts";
-import { persist } from "./place.ts";
 import type { Logger } from "./ports.ts";
 import { restoreChain } from "./restore.ts";
 

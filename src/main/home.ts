@@ -147,7 +147,7 @@ export const readUploadSecret = async (home: Home, isReadOnly = false): Promise<
 
 /** Holds the home for this process; two servers of one home would fight over its index. */
 export async function holdHome(home: Home): Promise<AsyncDisposable> {
-  // The home of a replica begins with its keys alone.
+  // Whoever wants the index built again removes the whole folder; a copy and the home of a replica begin without.
   await mkdir(home.index, { mode: 0o750, recursive: true });
   const path = join(home.index, "server.lock");
   for (let attempt = 0; attempt < 2; attempt++) {

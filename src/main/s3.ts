@@ -12,7 +12,7 @@ import { systemClock } from "./home.ts";
 /** `deploy/iam` has a policy for each. */
 export type S3Duty = "administrator" | "presigner" | "reader" | "writer";
 
-type Environment = Readonly<Record<string, string | undefined>>;
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface S3Access {
   readonly address: S3Address;

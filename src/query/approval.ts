@@ -4,9 +4,12 @@
  */
 
 import { create } from "@bufbuild/protobuf";
+import { Meaning, Verdict } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
 import {
   type GetApprovalRequestResponse,
   GetApprovalRequestResponseSchema,
+  type Signature,
+  SignatureSchema,
 } from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
 import type { GetRequest, Resource } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import type { ViewReader } from "../fold/view.ts";
@@ -29,7 +32,41 @@ import { findVisible } from "./get.ts";
 import { projectOf } from "./resolve.ts";
 import { findResource } from "./resource.ts";
 
-export function getApprovalRequest(reads: Reads, caller: Caller, request: GetRequest): GetApprovalRequestResponse {
+/** Where printed names are kept; undefined for one that was erased. */
+interface Names {
+  readonly personal: { get(reference: string, signal?: AbortSignal): Promise<string | undefined> };
+}
+
+export async function getApprovalRequest(
+  reads: Reads & Names,
+  caller: Caller,
+  request: GetRequest,
+  signal?: AbortSignal,
+): Promise<GetApprovalRequestResponse> {
+  const answer = readRequest(reads, caller, request);
+  for (const vote of answer.votes) answer.signatures.push(await signatureOf(vote, reads, signal));
+  return answer;
+}
+
+async function signatureOf(vote: Resource, { personal }: Names, signal: AbortSignal | undefined): Promise<Signature> {
+  const body = vote.body.case === "approval" ? vote.body.value : undefined;
+  const name = await personal.get(body?.signer?.printedName ?? "", signal);
+  return create(SignatureSchema, {
+    meaning: nameIn(Meaning, body?.meaning),
+    printedName: name ?? "",
+    signedAt: vote.time,
+    statement: body?.statement ?? "",
+    verdict: nameIn(Verdict, body?.verdict),
+    vote: vote.record,
+  });
+}
+
+const nameIn = (names: Readonly<Record<string, number>>, value: number | undefined): string =>
+  Object.entries(names)
+    .find(([, v]) => v === value)?.[0]
+    .toLowerCase() ?? "";
+
+function readRequest(reads: Reads, caller: Caller, request: GetRequest): GetApprovalRequestResponse {
   using reader = readerAsOf(reads, request.asOf, request.minTreeSize);
   const id = findVisible(reads, reader, caller, request, { collection: "requests", kinds: ["approval.request"] });
   const { record } = assertDefined(reader.record(id), "a resolved record is there");

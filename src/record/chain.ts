@@ -95,6 +95,11 @@ interface State {
   readonly own: readonly Digest[];
 }
 
+/** Where a chain stands, for who kept that apart from the commits. */
+export interface Standing extends Omit<State, "origin" | "size" | "voids" | "ledger"> {
+  readonly ledger: { readonly genesis: RecordId; readonly newest: RecordId };
+}
+
 const EMPTY_HASH = sha256Hex(new Uint8Array());
 const SYSTEM_PROJECT = "_system";
 
@@ -203,6 +208,19 @@ export class CommitChain {
     });
   }
 
+  /** The chain after the valid commit n−1. Nothing is checked: who kept the standing knows what of it he may believe. */
+  static at(standing: Standing): CommitChain {
+    const { frontier, heads, keys } = standing;
+    return new CommitChain({
+      ...standing,
+      frontier: frontier.clone(),
+      heads: new Map(heads),
+      origin: keys.origin,
+      size: frontier.size,
+      voids: [],
+    });
+  }
+
   get origin(): string {
     return this.#state.origin;
   }
@@ -231,6 +249,10 @@ export class CommitChain {
   /** What the header of the next commit must list. */
   get voids(): readonly Void[] {
     return this.#state.voids;
+  }
+  /** Id of entry 0; undefined before the genesis. */
+  get genesis(): RecordId | undefined {
+    return this.#state.ledger?.genesis;
   }
   /** Id of the newest `ledger` record; undefined before the genesis. */
   get ledger(): RecordId | undefined {

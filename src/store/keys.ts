@@ -16,6 +16,8 @@ const MAX_PROBE = 9_999;
 export const HEAD_CHECKPOINT = "checkpoint";
 /** Key in head of the writer's lease. */
 export const LEADER = "leader";
+/** Key in head of how far a copy is whole, written by whoever makes the copy. */
+export const REPLICA = "replica";
 
 export interface TileKey {
   readonly level: number | "entries";
@@ -34,6 +36,7 @@ export type LedgerKey =
 export type HeadKey =
   | { readonly type: "newest-checkpoint" }
   | { readonly type: "leader" }
+  | { readonly type: "replica" }
   | ({ readonly type: "partial-tile" } & TileKey)
   | { readonly type: "probe"; readonly run: string; readonly n: number };
 
@@ -145,6 +148,7 @@ function parseLedgerKey(key: string): LedgerKey | undefined {
 function parseHeadKey(key: string): HeadKey | undefined {
   if (key === HEAD_CHECKPOINT) return { type: "newest-checkpoint" };
   if (key === LEADER) return { type: "leader" };
+  if (key === REPLICA) return { type: "replica" };
   const probe = PROBE.exec(key);
   if (probe !== null) return { type: "probe", run: probe[1] ?? "", n: Number(probe[2]) };
   const tile = parseTile(key);

@@ -8,11 +8,14 @@
 import { HashStore } from "../merkle/proofs.ts";
 import { assert } from "../std/assert.ts";
 import { parseKey } from "../store/keys.ts";
-import { type Audit, type BucketOptions, type BucketReader, type Listed, listed } from "./bucket/audit.ts";
+import { ArtifactObjects, type ArtifactStates } from "./bucket/artifacts.ts";
+import { type Audit, type BucketOptions, type BucketReader, listed } from "./bucket/audit.ts";
 import { Bundles } from "./bucket/bundles.ts";
 import { Checkpoints, readNotes } from "./bucket/checkpoints.ts";
 import { type Walk, walkCommits } from "./bucket/commits.ts";
-import { findStrangers, RecordObjects } from "./bucket/records.ts";
+import { findStrangers, RecordObjects, resumedOf } from "./bucket/records.ts";
+import type { RecordStates } from "./bucket/resume.ts";
+import { Sweep } from "./bucket/sweep.ts";
 import { checkTiles } from "./bucket/tiles.ts";
 import type { Trust } from "./checkpoint.ts";
 import { type Check, Stage } from "./report.ts";
@@ -23,6 +26,8 @@ export type { BucketOptions, BucketReader, RecordCheck } from "./bucket/audit.ts
 export type BucketVerdict = "COMPLETE" | "BEHIND" | "HOLED" | "CONTRADICTED";
 
 export interface BucketReport {
+  /** Null when they were not asked for. */
+  readonly artifacts: ArtifactStates | null;
   readonly checkpoint: CheckpointReport | null;
   readonly checks: readonly Check[];
   /** Size of the largest valid checkpoint. */
@@ -31,22 +36,27 @@ export interface BucketReport {
   readonly entries: number;
   readonly lock: "compliance" | "advisory";
   readonly notes: readonly string[];
+  /** Null when record objects were not read. */
+  readonly records: RecordStates | null;
   readonly verdict: BucketVerdict;
   /** Size of the largest checkpoint below which all is there and right. */
   readonly verified: number;
 }
 
 /** Codes that say that something is absent, not that something is wrong. */
-const ABSENCE = new Set(["commit.gap", "record.missing", "tile.missing"]);
+const ABSENCE = new Set(["artifact.missing", "commit.gap", "record.missing", "tile.missing"]);
 /** Codes that say that what is here is right, and not the newest, or not proven to be. */
 const BEHIND = new Set(["checkpoint.ahead", "checkpoint.quorum", "checkpoint.stale", "tile.ahead"]);
+
+/** Codes that say how objects lie in the bucket, and nothing against what the ledger is. */
+const STORAGE = new Set(["object.hidden", "object.retention", "object.shadowed"]);
 
 const largest = (sizes: readonly number[]): number => sizes.reduce((a, b) => Math.max(a, b), 0);
 
 /** Keys below `commits/` that are none, and commits after a hole. */
-function checkSlots(slots: readonly Listed[], walk: Walk, stage: Stage): void {
+function checkSlots(slots: readonly string[], walk: Walk, stage: Stage): void {
   const beyond: number[] = [];
-  for (const { key } of slots) {
+  for (const key of slots) {
     const parsed = parseKey("ledger", key);
     if (parsed?.type !== "commit") stage.fail("commit.n", key, "is not the key of a commit");
     else if (!walk.failed && parsed.n >= walk.slots) beyond.push(parsed.n);
@@ -64,6 +74,7 @@ export async function verifyBucket(store: BucketReader, trust: Trust, asked: Buc
   assert(asked.state !== true || asked.records !== "digests", "records that are folded are read");
   const options = { ...asked, concurrency: Math.max(1, Math.floor(asked.concurrency)) };
   const stages = {
+    artifacts: new Stage("artifacts"),
     checkpoints: new Stage("checkpoints"),
     commits: new Stage("commits"),
     kept: new Stage("kept"),
@@ -74,13 +85,22 @@ export async function verifyBucket(store: BucketReader, trust: Trust, asked: Buc
   const hashes = new HashStore();
   const notes: string[] = [];
   const absent = { records: [], tiles: [] };
-  const audit: Audit = { absent, bundles: new Bundles(), hashes, notes, options, stages, store, trust };
+  const sweep = new Sweep();
+  const audit: Audit = { absent, bundles: new Bundles(), hashes, notes, options, stages, store, sweep, trust };
 
   // What the log publishes is read before the log, which may grow meanwhile.
-  const found = await readNotes(audit, await listed(store, "checkpoints/"));
-  const tiles = await listed(store, "tile/");
-  const slots = await listed(store, "commits/");
-  const walk = await walkCommits(audit, slots, options.records === "objects" ? new RecordObjects(audit) : undefined);
+  const found = await readNotes(audit, await listed(audit, "checkpoints/"));
+  const tiles = await listed(audit, "tile/");
+  const slots = await listed(audit, "commits/");
+  const objects = options.records === "objects" ? new RecordObjects(audit, await resumedOf(audit)) : undefined;
+  const artifacts = options.artifacts === true ? new ArtifactObjects(audit) : undefined;
+  let walk: Walk;
+  try {
+    walk = await walkCommits(audit, slots.length, { artifacts, objects });
+  } catch (error) {
+    await objects?.keep();
+    throw error;
+  }
   checkSlots(slots, walk, stages.commits);
 
   const checkpoints = new Checkpoints(audit, walk.chain);
@@ -101,19 +121,23 @@ export async function verifyBucket(store: BucketReader, trust: Trust, asked: Buc
         `entry ${index}`,
         "its record object is below the published size, and absent",
       );
-  if (options.records === "objects") await findStrangers(audit, walk.indexes);
+  if (objects !== undefined) await findStrangers(audit, walk.indexes);
   await checkTiles(audit, tiles, published);
+  await artifacts?.check();
+  sweep.note(notes);
   if (checkpoints.claims.length === 0)
     stages.checkpoints.fail("checkpoint.missing", "checkpoints/", "there is no checkpoint, so nothing is signed");
   if (store.lock === "advisory")
     notes.push("lock: advisory. The file system does not enforce retention; compare with notes that were kept.");
 
-  const checks = Object.values(stages).map((s) => s.check());
+  const looked = Object.values(stages).filter((s) => s !== stages.artifacts || artifacts !== undefined || s.failed);
+  const checks = looked.map((s) => s.check());
   const codes = new Set(Object.values(stages).flatMap((s) => [...s.codes]));
   const isContradicted =
     codes
       .difference(ABSENCE)
       .difference(BEHIND)
+      .difference(STORAGE)
       .difference(new Set(["checkpoint.missing"])).size > 0;
   const holes = [...audit.absent.records, ...audit.absent.tiles].filter((i) => i < published);
   const whole = holes.reduce((a, b) => Math.min(a, b), hashes.size);
@@ -121,6 +145,7 @@ export async function verifyBucket(store: BucketReader, trust: Trust, asked: Buc
   const verified = isContradicted ? 0 : largest(seen.filter((size) => size <= whole));
   const isBehind = verified < claimed || !codes.isDisjointFrom(BEHIND) || checks.some((c) => c.skipped.length > 0);
   return {
+    artifacts: artifacts?.states ?? null,
     checkpoint: newest === undefined ? null : describeCheckpoint(newest),
     checks,
     claimed,
@@ -128,6 +153,7 @@ export async function verifyBucket(store: BucketReader, trust: Trust, asked: Buc
     entries: hashes.size,
     lock: store.lock,
     notes: [...notes, ...splitViewNote(newest)],
+    records: objects?.states ?? null,
     verdict: isContradicted
       ? "CONTRADICTED"
       : !codes.isDisjointFrom(ABSENCE) || checkpoints.claims.length === 0

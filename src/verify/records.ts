@@ -17,7 +17,7 @@ export interface PackRecord extends PackEntry {
 }
 
 /** Digests and personal ids that an erasure among the records names. */
-export function erasedIds(records: readonly PackRecord[]): Set<string> {
+export function erasedIds(records: readonly Pick<PackRecord, "record">[]): Set<string> {
   const erased = new Set<string>();
   const collect = (value: Json): void => {
     if (typeof value === "string") erased.add(value);

@@ -8,6 +8,7 @@ import { EXIT, type Io } from "../../src/cli/io.ts";
 import { createProgram, runProgram } from "../../src/cli/program.ts";
 import { createDoctorSpec, createInitSpec, createServerSpec } from "../../src/main/local-commands.ts";
 import { createVoidSpec } from "../../src/main/repair.ts";
+import { createReplicatePorts } from "../../src/main/replicate-ports.ts";
 import { createVerifyPorts } from "../../src/main/verify-ports.ts";
 
 interface Ran {
@@ -20,7 +21,13 @@ function programFor(write: (text: string) => void): { readonly io: Io; readonly 
   const local = [createInitSpec(), createServerSpec(), createDoctorSpec(), createDemoSpec([])];
   return {
     io,
-    program: createProgram(io, { local, repair: [createVoidSpec()], verify: createVerifyPorts(), version: "0.0.0" }),
+    program: createProgram(io, {
+      local,
+      repair: [createVoidSpec()],
+      replicate: createReplicatePorts({}),
+      verify: createVerifyPorts({}),
+      version: "0.0.0",
+    }),
   };
 }
 

@@ -96,7 +96,7 @@ it("waits, collects votes, and is carried out by the last", async () => {
   const first = await vote(person("ada"), w);
   expect(first.resource?.kind).toBe("approval");
   expect(first.decision).toBeUndefined();
-  expect(look(w.request)).toMatchObject({ state: "open", votes: [{ record: first.resource?.record }] });
+  expect(await look(w.request)).toMatchObject({ state: "open", votes: [{ record: first.resource?.record }] });
   await refused(() => vote(person("ada"), w), "ALREADY_VOTED");
   const last = await vote(person("ben"), w, { requestId: "ben-signs" });
   expect(last.decision?.body.value).toMatchObject({ outcome: Outcome.ALLOW });
@@ -108,7 +108,7 @@ it("waits, collects votes, and is carried out by the last", async () => {
   expect(to("decision")).toEqual([last.decision?.record]);
   using reader = world.deps.log.index.reader();
   expect(reader.get("entity", w.version.record as never)?.value.status).toBe("approved");
-  expect(look(w.request)).toMatchObject({ state: "approved" });
+  expect(await look(w.request)).toMatchObject({ state: "approved" });
   await refused(() => vote(person("cleo"), w), "APPROVAL_CLOSED");
   const signer = assertDefined((assertDefined(last.resource, "a vote").body.value as Approval).signer, "a signer");
   expect(await world.deps.personal.get(signer.printedName)).toBe("ben the approver");
@@ -154,18 +154,18 @@ it("ends with one vote against, with its withdrawal, and with time", async () =>
     statement: "No.",
   });
   expect((await reject(world.deps, person("ada"), no)).resource?.kind).toBe("approval");
-  expect(look(rejected.request).state).toBe("rejected");
+  expect((await look(rejected.request)).state).toBe("rejected");
   await refused(() => vote(person("ben"), rejected), "APPROVAL_CLOSED");
 
   const withdrawn = await waiting("withdrawn");
   await refused(() => ask(withdrawn.request.record, "withdrawn", lab.caller), "PERMISSION_DENIED");
   await ask(withdrawn.request.record, "withdrawn");
-  expect(look(withdrawn.request).state).toBe("withdrawn");
+  expect((await look(withdrawn.request)).state).toBe("withdrawn");
   await refused(() => vote(person("ben"), withdrawn), "APPROVAL_CLOSED");
 
   const expired = await waiting("expired");
   world.clock.ms += 7 * 86_400_000;
-  expect(look(expired.request).state).toBe("expired");
+  expect((await look(expired.request)).state).toBe("expired");
   const late = await refused(() => vote(person("ben"), expired), "APPROVAL_CLOSED");
   expect(late.metadata["status"]).toBe("expired");
   expect((await ask(expired.version.record)).approvalRequest?.record).not.toBe(expired.request.record);
@@ -193,7 +193,7 @@ it("is stale when a policy or the evidence moves", async () => {
       to: "active",
     }),
   );
-  expect(look(w.request).state).toBe("stale");
+  expect((await look(w.request)).state).toBe("stale");
   const fault = await refused(() => vote(person("ben"), w), "APPROVAL_CLOSED");
   expect(fault.metadata["status"]).toBe("stale");
 });
@@ -224,4 +224,22 @@ it("takes the token that comes with a vote as the authentication, each time", as
     const { signer } = assertDefined(resource, "a vote").body.value as Approval;
     expect(signer).toMatchObject({ acr: "token", authenticatedAt: new Date(world.clock.ms).toISOString() });
   }
+});
+
+it("shows each vote with the printed name, the time and the meaning, until the name is erased", async () => {
+  const w = await waiting("shown");
+  const cast = await vote(person("ada"), w);
+  const { signatures } = await look(w.request);
+  expect(signatures).toMatchObject([
+    {
+      meaning: "approved",
+      printedName: "ada the approver",
+      signedAt: new Date(world.clock.ms).toISOString(),
+      verdict: "approve",
+      vote: cast.resource?.record,
+    },
+  ]);
+  const { signer } = assertDefined(cast.resource, "a vote").body.value as Approval;
+  await world.deps.personal.remove(signer?.printedName ?? "");
+  expect((await look(w.request)).signatures).toMatchObject([{ printedName: "", verdict: "approve" }]);
 });

@@ -83,6 +83,7 @@ it("tells the story, finds three lies, and leaves a ledger that verifies", async
     expect(JSON.parse(checked.stdout)).toMatchObject({ verdict: args[1] === "bucket" ? "COMPLETE" : "pass" });
   }
   await using server = await startServer(suggested.at(-1)?.[2] ?? "");
+  expect((await fetch(`${server.url}/readyz`)).status).toBe(200);
   expect(await server.stop()).toBe(0);
   expect(readFileSync(join(dir, "trust", "genesis"), "utf8")).toMatch(/^sha256:[0-9a-f]{64}\n$/);
 

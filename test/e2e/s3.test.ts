@@ -3,8 +3,9 @@
  * copy of its buckets. Every process has the credentials of its duty and no others.
  */
 import { createHash } from "node:crypto";
-import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { RunService } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import type { Digest } from "../../src/std/brand.ts";
@@ -118,6 +119,57 @@ it("records runs, survives a kill of the server and of the store, and verifies",
     "log",
   ])
     expect(doctor.stdout).toMatch(new RegExp(`^ok {4}${name}: `, "m"));
+});
+
+it("is read with a reader's credentials, and written on by a replica when its leader is killed", async () => {
+  await using folder = await temporaryFolder();
+  const [first, second, third] = ["first", "second", "third"].map((name) => join(folder.path, name)) as [
+    string,
+    string,
+    string,
+  ];
+  const env = await server("replicas");
+  const { token } = await initHome(first, ["--store", minio.address("replicas"), "--retention-days", "30"], {
+    ...env,
+    ...administrator(),
+  });
+  await cp(join(first, "keys"), join(second, "keys"), { recursive: true });
+  await mkdir(third);
+  const store = ["--store", minio.address("replicas")];
+  await using leader = await startServer(first, { env });
+  await using replica = await startServer(second, { args: [...store, "--replica"], env });
+  await using mirror = await startServer(third, {
+    args: [...store, "--read-only"],
+    env: variables("DATAPILOT_S3_READER_", await minio.as("reader", "replicas")),
+  });
+  const worker = await enrol(leader, token, "vision");
+  const before = await startRun(grpcTransport(replica, worker.token), "vision", "before");
+  await leader.kill();
+  // The replica may take over only after some seconds of silence; until then it refuses, and the same request may be repeated.
+  const after = await (async () => {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await startRun(grpcTransport(replica, worker.token), "vision", "after");
+      } catch (error) {
+        if (tries >= 60) throw error;
+        await sleep(1_000);
+      }
+    }
+  })();
+  for (const { run } of [before, after])
+    for (const server of [replica, mirror])
+      await expect
+        .poll(
+          async () => {
+            const found = clientOf(RunService, grpcTransport(server, worker.token)).getRun({
+              name: run,
+              project: "vision",
+            });
+            return (await found.catch(() => undefined))?.run?.record;
+          },
+          { interval: 200, timeout: 60_000 },
+        )
+        .toBe(run);
 });
 
 it("stores artifacts without a byte through the server, locked as long as the ledger", async () => {

@@ -13,6 +13,7 @@ import {
   partialTileKey,
   personalKey,
   probeKey,
+  REPLICA,
   recordKey,
   tileKey,
 } from "../../src/store/keys.ts";
@@ -50,6 +51,7 @@ it("parses what it formats, and nothing else as the same", () => {
   );
   expect(parseKey("head", HEAD_CHECKPOINT)).toEqual({ type: "newest-checkpoint" });
   expect(parseKey("head", LEADER)).toEqual({ type: "leader" });
+  expect(parseKey("head", REPLICA)).toEqual({ type: "replica" });
 });
 
 it("takes the tile paths of the log, full in ledger and partial in head", () => {

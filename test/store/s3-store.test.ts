@@ -1,13 +1,13 @@
 /** The S3 adapter on a real MinIO: the contract of the port, with the credentials that a server would have. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { utf8 } from "../../src/std/bytes.ts";
-import { commitKey } from "../../src/store/keys.ts";
+import { commitKey, probeKey } from "../../src/store/keys.ts";
 import { parseS3Address } from "../../src/store/s3/address.ts";
 import { makeBuckets } from "../../src/store/s3/buckets.ts";
 import { createS3Store, type S3Store } from "../../src/store/s3/s3-store.ts";
 import type { S3Credentials } from "../../src/store/s3/transport.ts";
 import { createIdentity } from "../api/certificate.ts";
-import { describeObjectStore } from "../contract/object-store.ts";
+import { collect, describeObjectStore } from "../contract/object-store.ts";
 import { type Minio, startMinio } from "../minio/minio.ts";
 import { machineClock } from "./machine.ts";
 
@@ -68,6 +68,36 @@ describe("the S3 store on MinIO", () => {
     await store.create("ledger", commitKey(0), utf8("x"), { retainUntil: LATER });
     expect(await store.head("ledger", commitKey(0))).toMatchObject({ lockMode: "COMPLIANCE", retainUntil: LATER });
     await expect(store.create("ledger", commitKey(1), utf8("x"), {})).rejects.toThrow("assertion failed");
+  });
+
+  it("lists beyond a page, and gives keys that are no keys as they are", async () => {
+    const run = "0".repeat(32);
+    const keys = Array.from({ length: 1_100 }, (_, n) => probeKey(run, n));
+    const waiting = keys.values();
+    await Promise.all(
+      Array.from({ length: 32 }, async () => {
+        for (const key of waiting) await store.replace("head", key, utf8("x"));
+      }),
+    );
+    const listed = async (options = {}) => (await collect(store.list("head", "probe/", options))).map((i) => i.key);
+    const versions = async (options = {}) =>
+      (await collect(store.versions("head", "probe/", options))).map((v) => v.key);
+    for (const list of [listed, versions]) {
+      expect(await list()).toEqual(keys);
+      expect(await list({ after: keys[1_049] })).toEqual(keys.slice(1_050));
+      expect(await list({ limit: 1_001 })).toEqual(keys.slice(0, 1_001));
+    }
+    const odd = ["commits/a b", "commits/<Key>&amp;</Key>", "commits/ü+%2B", "commits/'\"()*!~"];
+    await using root = open(minio.root);
+    for (const key of odd)
+      expect((await root.transport.send({ body: utf8("x"), method: "PUT", path: `alone-ledger/${key}` })).status).toBe(
+        200,
+      );
+    const found = (await collect(store.list("ledger", "commits/", { locks: true }))).filter((i) => odd.includes(i.key));
+    expect(found.map((i) => i.key)).toEqual(odd.toSorted());
+    expect(found.every((i) => i.lockMode === "COMPLIANCE")).toBe(true);
+    const odder = (await collect(store.versions("ledger", "commits/"))).map((v) => v.key);
+    expect(odder.filter((key) => odd.includes(key))).toEqual(odd.toSorted());
   });
 
   it("says why it is refused: unknown key, wrong secret, ended session, missing bucket, no connection", async () => {

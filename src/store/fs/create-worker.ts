@@ -1,30 +1,27 @@
 /**
- * A thread that creates files: whole, under their final name at once, and durable before it answers (`docs/operating.md`). Its calls
- * are synchronous, since nothing else runs here: a create that went through the event loop call by call would wait for it six times.
+ * The thread that creates files: whole, under their final name at once, and durable before it answers (`docs/operating.md`). Its event
+ * loop has nothing else to do, so that the steps of a file follow each other at once. Steps that touch metadata are synchronous;
+ * syncs go through the thread pool, side by side, and share what the disk does for one.
  *
- * - What came together is done together, step by step: a folder that several files share is synced once.
  * - A file is written under `tmp`, synced, and only then linked; its folder is synced before anybody hears of it.
- * - A folder is used only after it, and every folder above it that was not durable, was synced into its parent.
  * - Before the link nothing has happened, and the outcome is `failed`; after it, only success or `unknown`.
  */
 import {
   chmodSync,
   closeSync,
-  constants,
   fstatSync,
-  fsyncSync,
   futimesSync,
   linkSync,
-  mkdirSync,
   openSync,
   statSync,
   unlinkSync,
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import { parentPort } from "node:worker_threads";
+import { parentPort, workerData } from "node:worker_threads";
 import { assertDefined } from "../../std/assert.ts";
-import { codeOf, type DiskError, etagOf, foldersBelow, MODE_LOCKED } from "./disk.ts";
+import { etagOf, MODE_LOCKED } from "./disk.ts";
+import { codeOf, Durability } from "./durability.ts";
 
 export interface FileToCreate {
   readonly path: string;
@@ -37,10 +34,14 @@ export interface FileToCreate {
   readonly times: { readonly access: number; readonly modification: number };
   /** Whether it turns read-only last, as a volume wants it that then holds it against everybody. */
   readonly locksLast: boolean;
-  /** Above all that may have to be made. */
-  readonly root: string;
-  /** Folders below it that may not be durable yet, the highest first. */
-  readonly folders: readonly string[];
+}
+
+export interface DiskError {
+  readonly doing: string;
+  readonly code: string | undefined;
+  readonly message: string;
+  /** Whether nothing more may be written. */
+  readonly breaks: boolean;
 }
 
 export type FileOutcome =
@@ -48,145 +49,72 @@ export type FileOutcome =
   | { readonly outcome: "exists" }
   | { readonly outcome: "unknown" | "failed"; readonly error: DiskError };
 
+export type Numbered<T> = readonly [number: number, what: T];
+
 /** A folder that was emptied and removed meanwhile is made again this often. */
 const FOLDER_TRIES = 3;
 
-class SyncFailure extends Error {}
+const port = assertDefined(parentPort, "this is a thread");
+const { root } = workerData as { readonly root: string };
+const durability = new Durability(root);
 
-interface Making {
-  readonly file: FileToCreate;
-  fd: number | undefined;
-  etag: string;
-  isLinked: boolean;
-  outcome: FileOutcome | undefined;
+async function create(file: FileToCreate): Promise<FileOutcome> {
+  const { content, locksLast, path, temporary } = file;
+  let etag: string;
+  let isLinked: boolean;
+  try {
+    durability.refuseBroken();
+    const [written, made] = await Promise.allSettled([
+      typeof content === "string" ? content : write(file, content),
+      durability.ensureFolder(dirname(path)),
+    ]);
+    if (written.status === "rejected") throw written.reason;
+    if (made.status === "rejected") throw made.reason;
+    etag = written.value;
+    isLinked = await link(temporary, path);
+  } catch (error) {
+    discard(temporary);
+    return { error: told("writing an object", error), outcome: "failed" };
+  }
+  try {
+    // Also before `exists`: the winner may not have synced its link yet, and the loser may be about to rely on it.
+    const syncing = durability.syncFolder(dirname(path));
+    discard(temporary);
+    await syncing;
+    if (isLinked && locksLast) chmodSync(path, MODE_LOCKED);
+  } catch (error) {
+    return { error: told("naming an object", error), outcome: "unknown" };
+  }
+  return isLinked ? { etag, outcome: "created" } : { outcome: "exists" };
 }
 
-function createFiles(files: readonly FileToCreate[]): FileOutcome[] {
-  const all = files.map((file): Making => ({ etag: "", fd: undefined, file, isLinked: false, outcome: undefined }));
-  each(all, "writing an object", "failed", write);
-  each(all, "writing an object", "failed", syncAndClose);
-  const made = new Once(makeFolder);
-  const synced = new Once(syncFolder);
-  each(all, "making a folder", "failed", ({ file }) => file.folders.forEach((f) => made.do(f)));
-  each(all, "making a folder", "failed", ({ file }) => file.folders.forEach((f) => synced.do(dirname(f))));
-  each(all, "naming an object", "failed", link);
-  // Also before `exists`: the winner may not have synced its link yet, and the loser may be about to rely on it.
-  const published = new Once(syncFolder);
-  each(all, "naming an object", "unknown", ({ file }) => published.do(dirname(file.path)));
-  each(all, "locking an object", "unknown", ({ file, isLinked }) => {
-    if (file.locksLast && isLinked) chmodSync(file.path, MODE_LOCKED);
-  });
-  return all.map(({ etag, fd, file, isLinked, outcome }) => {
-    if (fd !== undefined) closeSync(fd);
-    discard(file.temporary);
-    return outcome ?? (isLinked ? { etag, outcome: "created" } : { outcome: "exists" });
-  });
-}
-
-/** One step of all that did not fail before. */
-function each(all: readonly Making[], doing: string, otherwise: "failed" | "unknown", step: (m: Making) => void): void {
-  for (const making of all) {
-    if (making.outcome !== undefined) continue;
-    try {
-      step(making);
-    } catch (error) {
-      const cause = error instanceof SyncFailure ? error.cause : error;
-      const message = cause instanceof Error ? cause.message : String(cause);
-      making.outcome = {
-        error: { code: codeOf(cause), doing, isSync: error instanceof SyncFailure, message },
-        outcome: otherwise,
-      };
-    }
-  }
-}
-
-/** Does what several ask for once; who asks again for what failed is told so again. */
-class Once {
-  readonly #work: (path: string) => void;
-  readonly #done = new Map<string, Error | undefined>();
-
-  constructor(work: (path: string) => void) {
-    this.#work = work;
-  }
-
-  do(path: string): void {
-    if (!this.#done.has(path)) this.#done.set(path, this.#attempt(path));
-    const failure = this.#done.get(path);
-    if (failure !== undefined) throw failure;
-  }
-
-  #attempt(path: string): Error | undefined {
-    try {
-      this.#work(path);
-      return undefined;
-    } catch (error) {
-      return error instanceof Error ? error : new Error(String(error));
-    }
-  }
-}
-
-function write(making: Making): void {
-  const { content, mode, temporary, times } = making.file;
-  if (typeof content === "string") {
-    making.etag = content;
-    return;
-  }
+async function write({ mode, temporary, times }: FileToCreate, content: Uint8Array): Promise<string> {
   const fd = openSync(temporary, "wx", mode);
-  making.fd = fd;
-  for (let at = 0; at < content.length; ) at += writeSync(fd, content, at);
-  futimesSync(fd, times.access, times.modification);
-  making.etag = etagOf(fstatSync(fd, { bigint: true }));
-}
-
-function syncAndClose(making: Making): void {
-  if (making.fd === undefined) return;
-  sync(making.fd);
-  closeSync(making.fd);
-  making.fd = undefined;
-}
-
-function sync(fd: number): void {
   try {
-    fsyncSync(fd);
-  } catch (error) {
-    throw new SyncFailure("a sync failed", { cause: error });
-  }
-}
-
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path);
-  } catch (error) {
-    if (codeOf(error) !== "EEXIST") throw error;
-  }
-}
-
-function syncFolder(path: string): void {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    sync(fd);
+    for (let at = 0; at < content.length; ) at += writeSync(fd, content, at);
+    futimesSync(fd, times.access, times.modification);
+    const etag = etagOf(fstatSync(fd, { bigint: true }));
+    await durability.syncFile(fd);
+    return etag;
   } finally {
     closeSync(fd);
   }
 }
 
-function link(making: Making): void {
-  const { path, root, temporary } = making.file;
+/** False when the name is taken. */
+async function link(from: string, to: string): Promise<boolean> {
   for (let tries = 1; ; tries++) {
     try {
-      linkSync(temporary, path);
-      making.isLinked = true;
-      return;
+      linkSync(from, to);
+      return true;
     } catch (error) {
       const code = codeOf(error);
       // Over NFS the answer may be lost, and the repetition then meets its own link.
-      making.isLinked = hasTwoNames(temporary);
-      if (making.isLinked || code === "EEXIST") return;
+      if (hasTwoNames(from)) return true;
+      if (code === "EEXIST") return false;
       if (code !== "ENOENT" || tries >= FOLDER_TRIES) throw error;
-      for (const folder of foldersBelow(root, dirname(path))) {
-        makeFolder(folder);
-        syncFolder(dirname(folder));
-      }
+      durability.forgetFolder(dirname(to));
+      await durability.ensureFolder(dirname(to));
     }
   }
 }
@@ -207,5 +135,27 @@ function discard(path: string): void {
   }
 }
 
-const port = assertDefined(parentPort, "this is a thread");
-port.on("message", (files: readonly FileToCreate[]) => port.postMessage(createFiles(files)));
+const told = (doing: string, error: unknown): DiskError => ({
+  breaks: durability.broken !== undefined,
+  code: codeOf(error),
+  doing,
+  message: error instanceof Error ? error.message : String(error),
+});
+
+let done: Numbered<FileOutcome>[] = [];
+
+async function answer(number: number, file: FileToCreate): Promise<void> {
+  const outcome = await create(file);
+  // What is done in one turn is told together.
+  if (done.length === 0) setImmediate(tell);
+  done.push([number, outcome]);
+}
+
+function tell(): void {
+  port.postMessage(done);
+  done = [];
+}
+
+port.on("message", (files: readonly Numbered<FileToCreate>[]) => {
+  for (const [number, file] of files) void answer(number, file);
+});

@@ -1,25 +1,16 @@
 /**
- * What the file store asks of a disk: whole files under `tmp` that survive a power loss, folders that do, and room for them. Files get
- * their final name in the threads of `create-worker.ts`; what is replaced, received or removed goes through here.
+ * What the file store asks of a disk: whole files under `tmp` that survive a power loss, and room for them. What is replaced, received
+ * or removed goes through here; what is created, through the thread of `create-worker.ts`.
  *
  * - A file is written under `tmp` and synced before it is named.
- * - A folder is used only after it, and every folder above it, was synced into its parent by this process.
- * - After a sync failed nothing more is written: the kernel may have dropped the pages and would report success next time.
  * - Files under `tmp` bear the name of the process that owns them, so that a sweep takes only what the dead left.
- *
- * Syncs, large bodies and making a file go through the thread pool, and so do new folders while something is being synced: they wait
- * for the journal then, and the event loop must not.
  */
 import {
   closeSync,
-  constants,
   fstatSync,
-  fsync,
   futimesSync,
-  mkdir,
   mkdirSync,
   open,
-  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -32,22 +23,19 @@ import {
   writeSync,
 } from "node:fs";
 import { hostname } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { formatHex } from "../../std/bytes.ts";
 import { Fault } from "../../std/faults.ts";
 import type { Clock, Random } from "../../std/ports.ts";
+import { codeOf, Durability } from "./durability.ts";
 
-const fsyncAsync = promisify(fsync);
 const writeAsync = promisify(write);
 const statfsAsync = promisify(statfs);
 const openAsync = promisify(open);
-const mkdirAsync = promisify(mkdir);
 
 /** Bodies up to this size are written without a trip through the thread pool. */
 const SYNC_WRITE_BYTES = 64 * 1024;
-/** Folders remembered as durable; 65,536 hold all records of a ledger. */
-const MAX_KNOWN_FOLDERS = 200_000;
 const FREE_SPACE_FRESH_MS = 1_000;
 const GIB = 1024 ** 3;
 const MIN_FREE_SHARE = 0.05;
@@ -58,9 +46,6 @@ const TEMPORARY = /^(owner-|starting-|)([0-9a-f]{32})(?:-[0-9a-z]+)?$/;
 /** Locked objects are read-only: with the access time that is how WORM volumes are told to hold a file. */
 export const MODE_LOCKED = 0o444;
 export const MODE_OPEN = 0o644;
-
-export const codeOf = (error: unknown): string | undefined =>
-  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 
 /** Translates an error of the disk; a fault stays as it is. */
 export function diskFault(doing: string, error: unknown): Fault {
@@ -92,22 +77,6 @@ export function etagOf(stat: { readonly ino: bigint; readonly size: bigint; read
 
 /** To the nearest, because a time in floating-point seconds is set up to 200 ns off. */
 export const microsecondsOf = (ns: bigint): bigint => (ns + 500n) / 1000n;
-
-/** An error as one thread tells another. */
-export interface DiskError {
-  readonly doing: string;
-  readonly code: string | undefined;
-  readonly message: string;
-  /** Nothing more may be written: the kernel may have dropped the pages and would report success next time. */
-  readonly isSync: boolean;
-}
-
-/** Folders below `root` down to `path`, the highest first. */
-export function foldersBelow(root: string, path: string): string[] {
-  const folders: string[] = [];
-  for (let at = path; at.length > root.length; at = dirname(at)) folders.unshift(at);
-  return folders;
-}
 
 export interface TemporaryFile {
   readonly path: string;
@@ -153,24 +122,19 @@ const isRunning = (pid: number): boolean => {
   }
 };
 
-export class Disk {
-  readonly root: string;
+export class Disk extends Durability {
   readonly #clock: Clock;
   readonly #minimumFreeBytes: number | undefined;
   readonly #self: Owner;
   /** 32 hex, new for each instance. */
   readonly #name: string;
-  readonly #folders = new Map<string, Promise<void> | true>();
-  readonly #syncing = new Map<string, { running: Promise<void>; next: Promise<void> | undefined }>();
   #space: { atMs: number; freeBytes: number; minimumBytes: number } | undefined;
   #measuring: Promise<void> | undefined;
   #lastMtimeUs = 0;
   #sequence = 0;
-  #syncs = 0;
-  #broken: unknown;
 
   constructor(options: { root: string; minimumFreeBytes: number | undefined; clock: Clock; random: Random }) {
-    this.root = options.root;
+    super(options.root);
     this.#clock = options.clock;
     this.#minimumFreeBytes = options.minimumFreeBytes;
     this.#name = formatHex(options.random.bytes(16));
@@ -290,13 +254,6 @@ export class Disk {
     }
   }
 
-  refuseBroken(): void {
-    if (this.#broken !== undefined)
-      throw new Fault("STORE_UNAVAILABLE", "the disk failed to sync: check it, then start the process again", {
-        cause: this.#broken,
-      });
-  }
-
   /**
    * Times of a new file, in seconds: of access, which is its lock when it has one, and of modification, which no other file of this
    * process has, part of every etag.
@@ -305,13 +262,6 @@ export class Disk {
     this.#lastMtimeUs = Math.max(Math.floor(this.#clock.now()) * 1000, this.#lastMtimeUs + 1);
     const modification = this.#lastMtimeUs / 1e6;
     return { access: retainUntil === undefined ? modification : retainUntil / 1000, modification };
-  }
-
-  /** An error that another thread met. */
-  told({ code, isSync, message }: DiskError): Error {
-    const error = Object.assign(new Error(message), code === undefined ? {} : { code });
-    if (isSync) this.#broken = error;
-    return error;
   }
 
   /** Writes a whole file under `tmp` and syncs it. Nothing is left of it when this throws. */
@@ -348,119 +298,11 @@ export class Disk {
     }
   }
 
-  async syncFile(fd: number): Promise<void> {
-    this.#syncs++;
-    try {
-      await fsyncAsync(fd);
-    } catch (error) {
-      this.#broken = error;
-      throw error;
-    } finally {
-      this.#syncs--;
-    }
-  }
-
-  /** Whether a call that changes a folder may have to wait for the journal. */
-  get #isSyncing(): boolean {
-    return this.#syncs > 0;
-  }
-
   discard(path: string): void {
     try {
       unlinkSync(path);
     } catch {
       // Swept at the next start.
-    }
-  }
-
-  /** Makes a folder and those above it, and syncs each into its parent, once per process. */
-  async ensureFolder(path: string): Promise<void> {
-    const known = this.#folders.get(path);
-    if (known === true) return;
-    if (known !== undefined) return known;
-    if (this.#folders.size >= MAX_KNOWN_FOLDERS) this.#folders.clear();
-    const making = this.#makeFolder(path);
-    this.#folders.set(path, making);
-    try {
-      await making;
-      this.#folders.set(path, true);
-    } catch (error) {
-      this.#folders.delete(path);
-      throw error;
-    }
-  }
-
-  async #makeFolder(path: string): Promise<void> {
-    if (path === this.root) return;
-    await this.ensureFolder(dirname(path));
-    try {
-      if (this.#isSyncing) await mkdirAsync(path);
-      else mkdirSync(path);
-    } catch (error) {
-      if (codeOf(error) !== "EEXIST") throw error;
-    }
-    await this.syncFolder(dirname(path));
-  }
-
-  /** Folders down to `path` that may not be durable yet, the highest first. */
-  foldersToMake(path: string): string[] {
-    const folders: string[] = [];
-    for (let at = path; at !== this.root && this.#folders.get(at) !== true; at = dirname(at)) folders.unshift(at);
-    return folders;
-  }
-
-  /** These are durable. */
-  rememberFolders(folders: readonly string[]): void {
-    if (this.#folders.size + folders.length > MAX_KNOWN_FOLDERS) this.#folders.clear();
-    for (const folder of folders) this.#folders.set(folder, true);
-  }
-
-  forgetFolder(path: string): void {
-    this.#folders.delete(path);
-  }
-
-  /** Syncs a folder. Callers that come while a sync runs share the next one, which starts after all of them came. */
-  syncFolder(path: string): Promise<void> {
-    const group = this.#syncing.get(path);
-    if (group === undefined) {
-      const running = this.#syncNow(path);
-      const fresh = { running, next: undefined };
-      this.#syncing.set(path, fresh);
-      return this.#afterSync(path, fresh);
-    }
-    group.next ??= group.running.then(
-      () => this.#syncNow(path),
-      () => this.#syncNow(path),
-    );
-    return group.next;
-  }
-
-  async #afterSync(path: string, group: { running: Promise<void>; next: Promise<void> | undefined }): Promise<void> {
-    try {
-      await group.running;
-    } finally {
-      this.#settle(path, group);
-    }
-  }
-
-  #settle(path: string, group: { running: Promise<void>; next: Promise<void> | undefined }): void {
-    if (group.next === undefined) {
-      this.#syncing.delete(path);
-      return;
-    }
-    group.running = group.next;
-    group.next = undefined;
-    const settle = (): void => this.#settle(path, group);
-    group.running.then(settle, settle);
-  }
-
-  async #syncNow(path: string): Promise<void> {
-    this.refuseBroken();
-    const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
-    try {
-      await this.syncFile(fd);
-    } finally {
-      closeSync(fd);
     }
   }
 

@@ -3,17 +3,17 @@
  * whose names are no keys, so that a verifier sees what does not belong. Says nothing of locks: copying changes the dates that
  * carry them, and a copy's locks would prove nothing about the original's.
  */
-import { type Dirent, readdir, readdirSync, readFile, readFileSync } from "node:fs";
+import { createReadStream, type Dirent, readdir, readdirSync, readFile, readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { Fault } from "../../std/faults.ts";
 import { parseKey } from "../keys.ts";
-import type { Bucket, ObjectInfo, ObjectStore } from "../object-store.ts";
+import type { Bucket, ListOptions, ObjectInfo, ObjectStore } from "../object-store.ts";
 
 /** What reading takes of the port; a listing says names alone, since asking for more of each file costs more than reading it. */
-export interface StoreReader extends Pick<ObjectStore, "get" | "head" | "lock"> {
-  list(bucket: Bucket, prefix: string): AsyncIterable<Pick<ObjectInfo, "key">>;
+export interface StoreReader extends Pick<ObjectStore, "get" | "head" | "lock" | "open"> {
+  list(bucket: Bucket, prefix: string, options?: Pick<ListOptions, "after">): AsyncIterable<Pick<ObjectInfo, "key">>;
 }
 
 /** The callback forms: a promise's handle doubles what reading a file costs. */
@@ -74,6 +74,7 @@ class Disk {
 
 /** Folders whose names are read before they are asked for: with few files in each, a listing is all folders. */
 const AHEAD = 16;
+const PIECE_BYTES = 256 * 1024;
 
 interface Named {
   readonly entry: Dirent;
@@ -107,8 +108,8 @@ export function openFileCopy(root: string, hereMs = HERE_MS): StoreReader {
       throw unreadable(key, error);
     }
   }
-  /** What a folder holds, descending, so that the end of the list comes first. */
-  async function namesIn(bucket: Bucket, at: string, prefix: string): Promise<Named[]> {
+  /** What a folder holds after a key, descending, so that the end of the list comes first. */
+  async function namesIn(bucket: Bucket, at: string, prefix: string, after: string): Promise<Named[]> {
     const entries = await disk.list(join(root, bucket, at)).catch((error: unknown) => {
       if (isAbsent(error)) return [];
       throw unreadable(at, error);
@@ -116,6 +117,7 @@ export function openFileCopy(root: string, hereMs = HERE_MS): StoreReader {
     return entries
       .map((entry) => ({ entry, key: `${at}${entry.name}${entry.isDirectory() ? "/" : ""}` }))
       .filter(({ entry, key }) => key.startsWith(prefix) || (entry.isDirectory() && prefix.startsWith(key)))
+      .filter(({ entry, key }) => key > after || (entry.isDirectory() && after.startsWith(key)))
       .toSorted((a, b) => (a.key < b.key ? 1 : -1));
   }
   return {
@@ -133,10 +135,17 @@ export function openFileCopy(root: string, hereMs = HERE_MS): StoreReader {
       const path = pathOf(bucket, key);
       return path === undefined ? null : infoOf(path, key);
     },
-    async *list(bucket, prefix) {
-      const waiting = await namesIn(bucket, "", prefix);
+    async open(bucket, key) {
+      const path = pathOf(bucket, key);
+      const info = path === undefined ? null : await infoOf(path, key);
+      return path === undefined || info === null
+        ? null
+        : { sizeBytes: info.sizeBytes, stream: piecesOf(path, key, unreadable) };
+    },
+    async *list(bucket, prefix, { after = "" } = {}) {
+      const waiting = await namesIn(bucket, "", prefix, after);
       const below = (named: Named): Promise<Named[]> => {
-        named.below ??= namesIn(bucket, named.key, prefix);
+        named.below ??= namesIn(bucket, named.key, prefix, after);
         // Whoever awaits it hears of the failure; until then nobody must.
         named.below.catch(() => undefined);
         return named.below;
@@ -152,4 +161,17 @@ export function openFileCopy(root: string, hereMs = HERE_MS): StoreReader {
     // A copy proves nothing about the locks of what it was copied from.
     lock: "advisory",
   };
+}
+
+/** Opens the file only when it is read, so that a stream nobody reads holds nothing. */
+async function* piecesOf(
+  path: string,
+  key: string,
+  unreadable: (key: string, error: unknown) => Fault,
+): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const piece of createReadStream(path, { highWaterMark: PIECE_BYTES })) yield piece as Uint8Array;
+  } catch (error) {
+    throw unreadable(key, error);
+  }
 }

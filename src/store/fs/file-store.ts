@@ -50,9 +50,8 @@ import {
   type SwapOutcome,
   type VersionOptions,
 } from "../object-store.ts";
-import { CreateThreads } from "./create-threads.ts";
+import { CreateThread } from "./create-thread.ts";
 import {
-  codeOf,
   Disk,
   diskFault,
   etagOf,
@@ -62,6 +61,7 @@ import {
   refuseAborted,
   type TemporaryFile,
 } from "./disk.ts";
+import { codeOf } from "./durability.ts";
 import { KeyLocks } from "./key-lock.ts";
 import { type ReceiveOutcome, receiveStream } from "./upload.ts";
 
@@ -149,18 +149,19 @@ class LocalFileStore implements FileStore {
   readonly lock: "compliance" | "advisory";
   readonly #disk: Disk;
   readonly #locks: KeyLocks;
-  readonly #threads = new CreateThreads();
+  readonly #thread: CreateThread;
   /** Cleared when this user may not read without touching access times. */
   #readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | (constants.O_NOATIME ?? 0);
 
   constructor(disk: Disk, clock: Clock, lock: "compliance" | "advisory") {
     this.#disk = disk;
     this.#locks = new KeyLocks(disk, clock);
+    this.#thread = new CreateThread(disk.root);
     this.lock = lock;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#threads[Symbol.asyncDispose]();
+    await this.#thread[Symbol.asyncDispose]();
     this.#disk.close();
   }
 
@@ -194,27 +195,20 @@ class LocalFileStore implements FileStore {
     { retainUntil, signal }: CreateOptions,
   ): Promise<PutOutcome> {
     refuseAborted(signal, "a write");
-    const folders = this.#disk.foldersToMake(dirname(path));
-    const made = await this.#threads.create({
+    const made = await this.#thread.create({
       content,
-      folders,
       locksLast: retainUntil !== undefined && this.lock === "compliance",
       mode: this.#modeOf(retainUntil),
       path,
-      root: this.#disk.root,
       temporary,
       times: this.#disk.timesOf(retainUntil),
     });
-    switch (made.outcome) {
-      case "failed":
-        throw diskFault(made.error.doing, this.#disk.told(made.error));
-      case "unknown":
-        return { cause: this.#disk.told(made.error), outcome: "unknown" };
-      case "created":
-      case "exists":
-        this.#disk.rememberFolders(folders);
-        return made;
-    }
+    if (made.outcome === "created" || made.outcome === "exists") return made;
+    const { breaks, code, doing, message } = made.error;
+    const error = Object.assign(new Error(message), code === undefined ? {} : { code });
+    if (breaks) this.#disk.break(error);
+    if (made.outcome === "failed") throw diskFault(doing, error);
+    return { cause: error, outcome: "unknown" };
   }
 
   /** Writes the bytes while the folder is made. Nothing is left when either fails. */

@@ -8,10 +8,12 @@
  * - Never server-side copies and never multipart uploads: neither keeps the conditions and checksums of a PUT.
  */
 
+import { createHash } from "node:crypto";
 import { assert } from "../../std/assert.ts";
 import { formatHex, parseBase64, parseUtf8 } from "../../std/bytes.ts";
 import { Fault } from "../../std/faults.ts";
 import type { Clock } from "../../std/ports.ts";
+import type { ReceiveOutcome } from "../fs/upload.ts";
 import { parseKey } from "../keys.ts";
 import type {
   Bucket,
@@ -75,6 +77,14 @@ export interface PresignedGet {
 
 export interface S3Store extends ObjectStore, AsyncDisposable {
   readonly transport: S3Transport;
+  /** Streams an artifact into the ledger; created only when exactly these bytes came. `sha256` is hex. */
+  receive(
+    key: string,
+    sha256: string,
+    sizeBytes: number,
+    stream: AsyncIterable<Uint8Array>,
+    options: CreateOptions,
+  ): Promise<ReceiveOutcome>;
   /** An address for the upload of exactly these bytes, which the store checks and locks itself. */
   presignPut(put: PresignedPut): Promise<PresignedUrl>;
   presignGet(get: PresignedGet): Promise<PresignedUrl>;
@@ -114,6 +124,52 @@ class BucketStore implements S3Store {
     if (answer.status === 200) return { etag: etagOf(answer), outcome: "created" };
     if (answer.status === 412) return { outcome: "exists" };
     throw refusal(`creating ${path}`, answer);
+  }
+
+  async receive(
+    key: string,
+    sha256: string,
+    sizeBytes: number,
+    stream: AsyncIterable<Uint8Array>,
+    { retainUntil, signal }: CreateOptions,
+  ): Promise<ReceiveOutcome> {
+    const path = this.#pathToWrite("ledger", key);
+    assert(retainUntil !== undefined, `${key} of the ledger bucket is created with a lock`);
+    refuseAborted(signal, "an upload");
+    const came = new Counted(stream, sizeBytes);
+    const differs = (field: "length" | "sha256", expected: string, received: string): ReceiveOutcome => ({
+      expected,
+      field,
+      outcome: "mismatch",
+      received,
+    });
+    let answer: { readonly status: number; readonly text: string };
+    try {
+      const reply = await this.transport.stream({
+        body: { pieces: came.pieces(), sha256, sizeBytes },
+        headers: {
+          "content-type": "application/octet-stream",
+          "if-none-match": "*",
+          "x-amz-checksum-sha256": Buffer.from(sha256, "hex").toString("base64"),
+          ...lockHeaders(retainUntil),
+        },
+        method: "PUT",
+        path,
+        signal,
+      });
+      answer = { status: reply.status, text: await textOf(reply.body) };
+    } catch (error) {
+      if (came.failure !== undefined) throw came.failure as Error;
+      if (came.isOver) return differs("length", String(sizeBytes), String(came.sizeBytes));
+      return { cause: error, outcome: "unknown" };
+    }
+    if (answer.status === 200) return { etag: "", outcome: "created" };
+    if (answer.status === 412) return { outcome: "exists" };
+    if (came.isOver) return differs("length", String(sizeBytes), String(came.sizeBytes));
+    if (came.digest !== undefined && came.digest !== sha256) return differs("sha256", sha256, came.digest);
+    const failed = refusal(`uploading ${path}`, { body: Buffer.from(answer.text), headers: {}, status: answer.status });
+    if (isOpen(answer.status)) return { cause: failed, outcome: "unknown" };
+    throw failed;
   }
 
   async swap(
@@ -406,6 +462,47 @@ async function asFault<T>(work: Promise<T>): Promise<T> {
     if (error instanceof Silence) throw new Fault("STORE_UNAVAILABLE", error.message, { cause: error });
     throw error;
   }
+}
+
+/** A stream that is measured while it passes, and that ends when it is not of its length. */
+class Counted {
+  readonly #stream: AsyncIterable<Uint8Array>;
+  readonly #expected: number;
+  sizeBytes = 0;
+  /** Set when the stream has another length than expected. */
+  isOver = false;
+  /** Hex, of a stream that came to its end. */
+  digest: string | undefined;
+  failure: unknown;
+
+  constructor(stream: AsyncIterable<Uint8Array>, expected: number) {
+    this.#stream = stream;
+    this.#expected = expected;
+  }
+
+  async *pieces(): AsyncGenerator<Uint8Array> {
+    const hash = createHash("sha256");
+    try {
+      for await (const piece of this.#stream) {
+        this.sizeBytes += piece.length;
+        if (this.sizeBytes > this.#expected) break;
+        hash.update(piece);
+        yield piece;
+      }
+    } catch (error) {
+      this.failure = error;
+      throw error;
+    }
+    this.isOver = this.sizeBytes !== this.#expected;
+    if (this.isOver) throw new Error("the stream has another length");
+    this.digest = hash.digest("hex");
+  }
+}
+
+async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
+  const parts: Uint8Array[] = [];
+  for await (const part of body) parts.push(part);
+  return Buffer.concat(parts).toString();
 }
 
 const lockHeaders = (retainUntil: number) => ({

@@ -8,6 +8,7 @@
  * - A request without an answer is a `Silence`. It says whether the request may have reached the store.
  */
 import { createHash, createHmac } from "node:crypto";
+import { Readable } from "node:stream";
 import { SignatureV4 } from "@smithy/signature-v4";
 import { Agent, type Dispatcher } from "undici";
 import { Fault } from "../../std/faults.ts";
@@ -48,10 +49,18 @@ export interface S3Request {
   readonly query?: Readonly<Record<string, string>>;
   /** Lower-case names. */
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array;
-  /** Of the body, in hex, when the caller knows it. */
+  readonly body?: Uint8Array | StreamedBody;
+  /** Of the bytes of the body, in hex, when the caller knows it. */
   readonly bodySha256?: string;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** A body that is not held in memory: its digest is signed, so the store takes no other bytes. */
+export interface StreamedBody {
+  /** Hex. */
+  readonly sha256: string;
+  readonly sizeBytes: number;
+  readonly pieces: AsyncIterable<Uint8Array>;
 }
 
 export interface S3Answer {
@@ -194,13 +203,15 @@ export class S3Transport implements AsyncDisposable {
 
   async #dispatch(request: S3Request, signal: AbortSignal | undefined): Promise<Dispatcher.ResponseData> {
     const { body, bodySha256, headers = {}, method, path, query = {} } = request;
+    const isHeld = body === undefined || body instanceof Uint8Array;
+    const sizeBytes = body instanceof Uint8Array ? body.length : body?.sizeBytes;
     const signed = await this.#signer.sign(
       {
         headers: {
-          "x-amz-content-sha256": body === undefined ? NOTHING : (bodySha256 ?? sha256Hex(body)),
+          "x-amz-content-sha256": body === undefined ? NOTHING : isHeld ? (bodySha256 ?? sha256Hex(body)) : body.sha256,
           ...headers,
           host: hostHeader(this.address),
-          ...(body === undefined ? {} : { "content-length": String(body.length) }),
+          ...(sizeBytes === undefined ? {} : { "content-length": String(sizeBytes) }),
         },
         hostname: this.address.host,
         method,
@@ -213,7 +224,7 @@ export class S3Transport implements AsyncDisposable {
     const search = encodeQuery(query);
     try {
       return await this.#agent.request({
-        body: body ?? null,
+        body: isHeld ? (body ?? null) : Readable.from(body.pieces),
         headers: signed.headers,
         method,
         origin: originOf(this.address),

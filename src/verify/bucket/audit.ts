@@ -2,16 +2,18 @@
 import type { HashStore } from "../../merkle/proofs.ts";
 import type { RecordId } from "../../std/brand.ts";
 import type { ObjectInfo, ObjectStore } from "../../store/object-store.ts";
+import { dataVersions, hasVersions } from "../../store/right-version.ts";
 import type { Trust } from "../checkpoint.ts";
 import type { Stage } from "../report.ts";
 import type { Bundles } from "./bundles.ts";
+import type { Resumed } from "./resume.ts";
+import type { Sweep } from "./sweep.ts";
 
-/** What is asked of a listing: dates of locks where the store has them. */
-export type Listed = Pick<ObjectInfo, "key" | "retainUntil">;
-
-/** What verification asks of a store. */
-export interface BucketReader extends Pick<ObjectStore, "get" | "head" | "lock"> {
-  list(bucket: "ledger", prefix: string): AsyncIterable<Listed>;
+/** What verification asks of a store; versions are known where the store keeps them. */
+export interface BucketReader
+  extends Pick<ObjectStore, "get" | "head" | "lock" | "open">,
+    Partial<Pick<ObjectStore, "versions">> {
+  list(bucket: "ledger", prefix: string): AsyncIterable<Pick<ObjectInfo, "key">>;
 }
 
 /**
@@ -25,6 +27,10 @@ export interface BucketOptions {
   readonly records: RecordCheck;
   /** Whether the state is folded again, and compared with what seals say of it. */
   readonly state?: boolean;
+  /** Whether the bytes of artifacts are read and hashed. */
+  readonly artifacts?: boolean;
+  /** How far an earlier verification came, and where to keep how far this one comes. */
+  readonly resume?: { readonly from: Resumed | undefined; save(resumed: Resumed): Promise<void> };
   readonly genesis?: RecordId;
   /** How many objects are read at once. */
   readonly concurrency: number;
@@ -33,7 +39,7 @@ export interface BucketOptions {
   readonly signal?: AbortSignal;
 }
 
-export type BucketStage = "checkpoints" | "commits" | "kept" | "records" | "seals" | "tiles";
+export type BucketStage = "artifacts" | "checkpoints" | "commits" | "kept" | "records" | "seals" | "tiles";
 
 export interface Audit {
   readonly store: BucketReader;
@@ -44,6 +50,7 @@ export interface Audit {
   /** Leaves of all valid commits. */
   readonly hashes: HashStore;
   readonly bundles: Bundles;
+  readonly sweep: Sweep;
   /** Indexes of entries at which something is absent. */
   readonly absent: { readonly records: number[]; readonly tiles: number[] };
 }
@@ -70,20 +77,46 @@ export async function each<T>(
   if (failures.length > 0) throw failures[0];
 }
 
-export async function listed(store: BucketReader, prefix: string): Promise<Listed[]> {
-  const all: Listed[] = [];
-  for await (const info of store.list("ledger", prefix)) all.push(info);
-  return all;
+export async function listed(audit: Audit, prefix: string): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const key of audit.sweep.keys(audit, prefix)) keys.push(key);
+  return keys;
 }
 
+/**
+ * What a store that enforces locks says of the lock of a version; of others nothing binds. Where that version is not held, one with
+ * the same bytes may be: anybody may lay another over it.
+ */
+export async function lockOf({ options, store }: Audit, key: string, versionId?: string): Promise<ObjectInfo | null> {
+  if (store.lock !== "compliance") return null;
+  const info = await store.head("ledger", key, { versionId });
+  if (info === null || isHeld(info, options.nowMs) || !hasVersions(store)) return info;
+  for (const version of await dataVersions(store, key, { signal: options.signal })) {
+    const other = await store.head("ledger", key, { versionId: version.versionId });
+    const isSame = other?.etag === info.etag || (other?.sha256 === info.sha256 && info.sha256 !== undefined);
+    if (other !== null && isSame && isHeld(other, options.nowMs)) return other;
+  }
+  return info;
+}
+
+const isHeld = ({ lockMode, retainUntil = 0 }: ObjectInfo, untilMs: number): boolean =>
+  lockMode === "COMPLIANCE" && retainUntil >= untilMs;
+
 /** Whether an object is locked until `expectedMs`, as far as the store tells. What should have ended by now may have. */
-export function checkLock({ key, retainUntil }: Listed, expectedMs: number, audit: Audit, stage: Stage): void {
-  const { options, store } = audit;
-  if (expectedMs <= options.nowMs || (retainUntil === undefined && store.lock === "advisory")) return;
-  if (retainUntil === undefined || retainUntil < expectedMs)
-    stage.fail(
-      "object.retention",
-      key,
-      `is ${retainUntil === undefined ? "not locked" : `locked until ${new Date(retainUntil).toISOString()}`}, expected ${new Date(expectedMs).toISOString()}`,
-    );
+export function checkLock(
+  key: string,
+  info: ObjectInfo | null,
+  expectedMs: number,
+  { options, store }: Audit,
+  stage: Pick<Stage, "fail">,
+): boolean {
+  if (store.lock !== "compliance" || expectedMs <= options.nowMs) return true;
+  if (info !== null && isHeld(info, expectedMs)) return true;
+  const { lockMode, retainUntil } = info ?? {};
+  const is =
+    retainUntil === undefined
+      ? "not locked"
+      : `locked in ${lockMode ?? "no"} mode until ${new Date(retainUntil).toISOString()}`;
+  stage.fail("object.retention", key, `is ${is}, expected is COMPLIANCE until ${new Date(expectedMs).toISOString()}`);
+  return false;
 }

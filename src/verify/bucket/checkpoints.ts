@@ -14,9 +14,10 @@ import type { KeyHistory } from "../../record/key-history.ts";
 import { equalBytes, formatHex } from "../../std/bytes.ts";
 import { Violation } from "../../std/violation.ts";
 import { checkpointKey, HEAD_CHECKPOINT, parseKey } from "../../store/keys.ts";
+import { readRight } from "../../store/right-version.ts";
 import { checkAge, checkRoles, openWitnessed, sameKey, type Trust, type Witnessed } from "../checkpoint.ts";
 import { openKept } from "../history.ts";
-import { type Audit, checkLock, type Listed } from "./audit.ts";
+import { type Audit, checkLock, lockOf } from "./audit.ts";
 
 const HEAD_AT = `head/${HEAD_CHECKPOINT}`;
 /** Of what is absent, this many sizes are named. */
@@ -31,15 +32,22 @@ export interface FoundNote {
 }
 
 /** Reads the notes. Done before the commits are, so that a ledger that grows meanwhile is not ahead of itself. */
-export async function readNotes(audit: Audit, listed: readonly Listed[]): Promise<FoundNote[]> {
-  const { notes, stages, store } = audit;
+export async function readNotes(audit: Audit, listed: readonly string[]): Promise<FoundNote[]> {
+  const { notes, options, stages, store } = audit;
   const found: FoundNote[] = [];
-  for (const info of listed) {
-    const note = parseKey("ledger", info.key)?.type === "checkpoint" ? await store.get("ledger", info.key) : null;
-    if (note === null) stages.checkpoints.fail("checkpoint.key", info.key, "is not the key of a checkpoint");
-    else found.push({ at: info.key, bytes: note.body });
+  for (const key of listed) {
+    const parsed = parseKey("ledger", key);
+    const isNamed = (bytes: Uint8Array): boolean =>
+      parsed?.type === "checkpoint" && sha256Hex(bytes).startsWith(parsed.noteHash);
+    const note =
+      parsed?.type === "checkpoint" ? await readRight(store, key, isNamed, { signal: options.signal }) : null;
+    if (note === null) {
+      stages.checkpoints.fail("checkpoint.key", key, "is not the key of a checkpoint");
+      continue;
+    }
+    found.push({ at: key, bytes: note.body });
     // As long as anything at all: the archive outlives what it seals.
-    checkLock(info, audit.options.nowMs + 1, audit, stages.checkpoints);
+    checkLock(key, await lockOf(audit, key, note.versionId), options.nowMs + 1, audit, stages.checkpoints);
   }
   const head = await store.get("head", HEAD_CHECKPOINT);
   if (head === null) notes.push("head has no checkpoint: the newest archived one stands for it");
@@ -53,6 +61,21 @@ function elderKeys({ logs }: TrustPolicy, history: KeyHistory): VerifierKey[] {
   const pinned = own.filter((k) => logs.some((l) => sameKey(l.key, k.key)));
   const youngest = Math.max(-1, ...pinned.map((k) => k.from));
   return own.filter((k) => k.from <= youngest).map((k) => k.key);
+}
+
+/**
+ * Opens a note of the log whose keys these are, signed by a key in force at its size that the policy trusts. Violations:
+ * `checkpoint.malformed`, `.origin`, `.signature`.
+ */
+export function openOwn(bytes: Uint8Array, trust: Trust, keys: KeyHistory): Witnessed {
+  const tree = openWitnessed(bytes, trust, elderKeys(trust.policy, keys));
+  const { origin, size } = tree.checkpoint;
+  if (origin !== keys.origin && keys.origin !== "")
+    throw new Violation("checkpoint.origin", `is of the log ${origin}; the commits are of ${keys.origin}`);
+  const inForce = keys.inForce("KEY_ROLE_LOG", size);
+  if (!inForce.some((f) => tree.signedBy.some((k) => sameKey(f, k))))
+    throw new Violation("checkpoint.signature", `no log key that signed it is in force at size ${size}`);
+  return tree;
 }
 
 /** One signed tree: all notes of it, and their signatures together. */
@@ -113,13 +136,8 @@ export class Checkpoints {
   /** A note of this log that a key in force signed, or a failure. */
   #open(at: string, bytes: Uint8Array): Witnessed | undefined {
     try {
-      const tree = openWitnessed(bytes, this.#trust, this.#elders);
-      const { origin, size } = tree.checkpoint;
-      if (origin !== this.#chain.origin && this.#chain.origin !== "")
-        throw new Violation("checkpoint.origin", `is of the log ${origin}; the commits are of ${this.#chain.origin}`);
-      const inForce = this.#chain.keys.inForce("KEY_ROLE_LOG", size);
-      if (!inForce.some((f) => tree.signedBy.some((k) => sameKey(f, k))))
-        throw new Violation("checkpoint.signature", `no log key that signed it is in force at size ${size}`);
+      const tree = openOwn(bytes, this.#trust, this.#chain.keys);
+      const { size } = tree.checkpoint;
       if (at !== HEAD_AT && at !== checkpointKey(size, sha256Hex(bytes).slice(0, 16)))
         this.#stage.fail("checkpoint.key", at, "the key is not the one of its size and bytes");
       return tree;

@@ -3,12 +3,17 @@
  * ends the walk, since nothing after it can be believed.
  */
 import { type CheckedCommit, CommitChain, type Reading, type ValidItem } from "../../record/chain.ts";
+import { parseCommit } from "../../record/commit.ts";
 import type { JsonObject } from "../../record/json.ts";
 import { kindSpec } from "../../record/kinds.ts";
+import { assertDefined } from "../../std/assert.ts";
 import { parseTime } from "../../std/ports.ts";
 import { Violation } from "../../std/violation.ts";
 import { commitKey } from "../../store/keys.ts";
-import { type Audit, checkLock, DAY_MS, type Listed } from "./audit.ts";
+import type { ObjectInfo, StoredObject } from "../../store/object-store.ts";
+import { hasVersions, readRight } from "../../store/right-version.ts";
+import type { ArtifactObjects } from "./artifacts.ts";
+import { type Audit, checkLock, DAY_MS, lockOf } from "./audit.ts";
 import { RecordIndexes } from "./indexes.ts";
 import { checkLinks } from "./links.ts";
 import type { RecordObjects } from "./records.ts";
@@ -35,30 +40,48 @@ export interface Walk {
   readonly sealed: readonly number[];
 }
 
-/** Reads ahead of the checks, in order, until a commit is absent. */
-async function* commitsOf({ options, store }: Audit): AsyncGenerator<{ n: number; bytes: Uint8Array }> {
-  const ahead: Promise<{ body: Uint8Array } | null>[] = [];
+interface Slot {
+  readonly n: number;
+  /** What a plain read gives, and its lock. */
+  readonly newest: StoredObject | null;
+  readonly lock: ObjectInfo | null;
+}
+
+/** Reads ahead of the checks, in order. */
+async function* slotsOf(audit: Audit): AsyncGenerator<Slot> {
+  const ahead: Promise<Slot>[] = [];
+  const read = async (n: number): Promise<Slot> => {
+    const key = commitKey(n);
+    const [newest, lock] = await Promise.all([audit.store.get("ledger", key), lockOf(audit, key)]);
+    return { lock, n, newest };
+  };
   try {
     for (let n = 0; ; n++) {
-      while (ahead.length < options.concurrency) {
-        const read = store.get("ledger", commitKey(n + ahead.length));
+      while (ahead.length < audit.options.concurrency) {
+        const slot = read(n + ahead.length);
         // Whoever awaits it hears of the failure; until then nobody must.
-        read.catch(() => undefined);
-        ahead.push(read);
+        slot.catch(() => undefined);
+        ahead.push(slot);
       }
-      const found = await ahead.shift();
-      if (found === null || found === undefined) return;
-      yield { bytes: found.body, n };
+      yield assertDefined(await ahead.shift(), "as many are read ahead");
     }
   } finally {
     await Promise.allSettled(ahead);
   }
 }
 
+/** What is told of each commit as it is walked. */
+export interface Followers {
+  readonly objects: RecordObjects | undefined;
+  readonly artifacts: ArtifactObjects | undefined;
+}
+
 class Walker {
   readonly #audit: Audit;
   readonly #objects: RecordObjects | undefined;
-  readonly #locks: ReadonlyMap<string, Listed>;
+  readonly #artifacts: ArtifactObjects | undefined;
+  /** Number of slots that are listed. */
+  readonly #listed: number;
   readonly #indexes = new RecordIndexes();
   readonly #seals: Seals;
   readonly #unknownKinds = new Map<string, number>();
@@ -72,10 +95,11 @@ class Walker {
   #unread = 0;
   #failed = false;
 
-  constructor(audit: Audit, listed: readonly Listed[], objects: RecordObjects | undefined) {
+  constructor(audit: Audit, listed: number, { artifacts, objects }: Followers) {
     this.#audit = audit;
+    this.#artifacts = artifacts;
+    this.#listed = listed;
     this.#objects = objects;
-    this.#locks = new Map(listed.map((info) => [info.key, info]));
     this.#seals = new Seals(audit);
     this.#reading = audit.options.records === "digests" ? "own" : "all";
   }
@@ -83,13 +107,15 @@ class Walker {
   async walk(): Promise<Walk> {
     const { options, stages } = this.#audit;
     let slots = 0;
-    for await (const { bytes, n } of commitsOf(this.#audit)) {
+    for await (const slot of slotsOf(this.#audit)) {
       options.signal?.throwIfAborted();
-      slots = n + 1;
-      const commit = this.#check(n, bytes);
+      const found = await this.#read(slot);
+      if (found === null) break;
+      slots = slot.n + 1;
+      const commit = this.#check(slot.n, found.body);
       if (this.#failed) break;
-      if (commit !== undefined) await this.#take(commit);
-      options.progress?.(slots, this.#locks.size, "commits");
+      if (commit !== undefined) await this.#take(commit, found.lock);
+      options.progress?.(slots, this.#listed, "commits");
     }
     if (!this.#failed && this.#junk.length > 0) {
       this.#reportJunk();
@@ -107,6 +133,27 @@ class Walker {
       stages.records.skip(`${this.#unread} records have the digests that the log names; what they say was not read`);
     await this.#objects?.end();
     return { chain: this.#chain, failed: this.#failed, indexes: this.#indexes, sealed: this.#seals.sizes, slots };
+  }
+
+  /** The version of a slot that a commit key signed, whatever lies over it; else its oldest. Null when there is none. */
+  async #read({ lock, n, newest }: Slot): Promise<{ body: Uint8Array; lock: ObjectInfo | null } | null> {
+    const { options, store } = this.#audit;
+    if (!hasVersions(store)) return newest === null ? null : { body: newest.body, lock };
+    const key = commitKey(n);
+    const found = await readRight(store, key, (bytes) => this.#isSigned(n, bytes), { newest, signal: options.signal });
+    if (found === null) return null;
+    const isNewest = found.versionId === newest?.versionId;
+    return { body: found.body, lock: isNewest ? lock : await lockOf(this.#audit, key, found.versionId) };
+  }
+
+  /** Whether bytes are a whole commit for a slot; whether it is valid there is checked later. */
+  #isSigned(n: number, bytes: Uint8Array): boolean {
+    try {
+      return parseCommit(bytes).header.n === n && !this.#chain.isJunk(bytes, this.#audit.trust.verifier);
+    } catch (error) {
+      if (error instanceof Violation) return false;
+      throw error;
+    }
   }
 
   /** The commit in slot n; undefined for junk, and for what ends the walk. */
@@ -140,7 +187,7 @@ class Walker {
       this.#audit.stages.commits.fail(violation.code, commitKey(n), violation.message);
   }
 
-  async #take(commit: CheckedCommit): Promise<void> {
+  async #take(commit: CheckedCommit, lock: ObjectInfo | null): Promise<void> {
     const { bundles, hashes, options, stages } = this.#audit;
     const at = commitKey(commit.n);
     let claim: SealClaim | undefined;
@@ -157,8 +204,8 @@ class Walker {
       stages.commits.fail("ledger.genesis", at, `the genesis is ${commit.items[0]?.entry.record}: another ledger`);
     this.#chain = this.#chain.advance(commit);
     const expectedMs = (parseTime(commit.header.time) ?? 0) + (this.#retentionDays - 1) * DAY_MS;
-    const lock = this.#locks.get(at);
-    if (lock !== undefined) checkLock(lock, expectedMs, this.#audit, stages.commits);
+    checkLock(at, lock, expectedMs, this.#audit, stages.commits);
+    for (const item of commit.items) this.#artifacts?.take(item, expectedMs);
     await this.#objects?.take(commit, expectedMs, this.#indexes);
   }
 
@@ -177,8 +224,6 @@ class Walker {
 
 const daysOf = ({ default_retention_days: days }: JsonObject): number => (typeof days === "number" ? days : 0);
 
-export const walkCommits = (
-  audit: Audit,
-  listed: readonly Listed[],
-  objects: RecordObjects | undefined,
-): Promise<Walk> => new Walker(audit, listed, objects).walk();
+/** `listed` is the number of slots that a listing gave. */
+export const walkCommits = (audit: Audit, listed: number, followers: Followers): Promise<Walk> =>
+  new Walker(audit, listed, followers).walk();

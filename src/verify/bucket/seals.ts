@@ -8,12 +8,33 @@ import { formatHex } from "../../std/bytes.ts";
 import type { Audit } from "./audit.ts";
 import { StateFold } from "./state.ts";
 
+/** What a seal says of the entries before it, but their state. */
+export interface SealedState {
+  readonly heads: string;
+  readonly ledger: string;
+  readonly projects: number;
+  readonly size: number;
+}
+
+export const sealedState = ({ heads, ledger, size }: CommitChain): SealedState => ({
+  heads: formatHex(headsRoot(heads)),
+  ledger: ledger ?? "",
+  projects: heads.size,
+  size,
+});
+
+/** Names of what a seal does not state as the entries give it. */
+export const misstated = (stated: SealClaim["stated"], given: SealedState): string[] =>
+  Object.entries(given)
+    .filter(([name, value]) => stated[name] !== value)
+    .map(([name]) => name);
+
 /** A seal, with what it should say. */
 export interface SealClaim {
   readonly index: number;
   readonly record: RecordId;
   readonly stated: { readonly [name: string]: Json };
-  readonly given: { readonly heads: string; readonly ledger: string; readonly projects: number; readonly size: number };
+  readonly given: SealedState;
   /** What is wrong with where it stands. */
   readonly misplaced: string | undefined;
 }
@@ -33,12 +54,7 @@ export class Seals {
   read(item: ValidItem, commit: ValidCommit, before: CommitChain): SealClaim {
     this.sizes.push(item.index + 1);
     return {
-      given: {
-        heads: formatHex(headsRoot(before.heads)),
-        ledger: before.ledger ?? "",
-        projects: before.heads.size,
-        size: item.index,
-      },
+      given: { ...sealedState(before), size: item.index },
       index: item.index,
       misplaced:
         commit.items.length > 1
@@ -53,9 +69,7 @@ export class Seals {
 
   check({ given, index, misplaced, record, stated }: SealClaim): void {
     const { seals } = this.#audit.stages;
-    const wrong = Object.entries(given)
-      .filter(([name, value]) => stated[name] !== value)
-      .map(([name]) => name);
+    const wrong = misstated(stated, given);
     if (misplaced !== undefined) seals.fail("seal.mismatch", record, misplaced);
     if (wrong.length > 0)
       seals.fail("seal.mismatch", record, `at index ${index}: ${wrong.join(", ")} is not what the entries give`);

@@ -1,7 +1,8 @@
 /** Full tiles and bundles, each byte for byte what the entries give; below the published size none is absent. */
 import { entriesPath, fullTiles, parseTilePath, TILE_WIDTH, tilePath } from "../../merkle/tiles.ts";
 import { equalBytes } from "../../std/bytes.ts";
-import { type Audit, each, type Listed } from "./audit.ts";
+import { readRight } from "../../store/right-version.ts";
+import { type Audit, checkLock, each, lockOf } from "./audit.ts";
 
 interface Job {
   readonly key: string;
@@ -18,12 +19,12 @@ function* jobsOf(size: number): Generator<Job> {
     for (let n = 0; n < fullTiles(level, size); n++) yield { key: tilePath(level, n), level, n };
 }
 
-export async function checkTiles(audit: Audit, listed: readonly Listed[], published: number): Promise<void> {
+export async function checkTiles(audit: Audit, listed: readonly string[], published: number): Promise<void> {
   const { absent, bundles, hashes, options, stages, store } = audit;
   const isRight = ({ level, n }: Job, tile: Uint8Array): boolean =>
     level === "entries" ? bundles.holds(n, tile) : equalBytes(tile, hashes.row(8 * level, n * TILE_WIDTH, TILE_WIDTH));
   const present = new Set<string>();
-  for (const { key } of listed) {
+  for (const key of listed) {
     const tile = parseTilePath(key);
     present.add(key);
     if (tile?.width !== TILE_WIDTH) stages.tiles.fail("tile.mismatch", key, "is not the key of a full tile");
@@ -35,13 +36,18 @@ export async function checkTiles(audit: Audit, listed: readonly Listed[], publis
     const { key, level, n } = job;
     options.signal?.throwIfAborted();
     const isPublished = (n + 1) * spanOf(level) <= published;
-    const found = isPublished || present.has(key) ? await store.get("ledger", key) : null;
+    const found =
+      isPublished || present.has(key)
+        ? await readRight(store, key, (tile) => isRight(job, tile), { signal: options.signal })
+        : null;
     options.progress?.(++done, present.size, "tiles");
     if (found === null) {
       if (!isPublished) return;
       absent.tiles.push(n * spanOf(level));
       stages.tiles.fail("tile.missing", key, "is below the published size, and absent");
-    } else if (!isRight(job, found.body))
-      stages.tiles.fail("tile.mismatch", key, "has other bytes than the entries give");
+    } else if (found.isRight)
+      // As long as anything at all, as checkpoints are.
+      checkLock(key, await lockOf(audit, key, found.versionId), options.nowMs + 1, audit, stages.tiles);
+    else stages.tiles.fail("tile.mismatch", key, "has other bytes than the entries give");
   });
 }

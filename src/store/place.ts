@@ -7,38 +7,54 @@ import { equalBytes } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import type { Clock } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
-import type { ObjectStore } from "../store/object-store.ts";
+import type { ObjectStore } from "./object-store.ts";
 
 export interface Placing {
   readonly store: ObjectStore;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** How long a store that does not answer is asked again; for ever when absent. */
+  readonly patienceMs?: number;
 }
 
 const FIRST_RETRY_MS = 50;
 const LAST_RETRY_MS = 5_000;
 
-/** Repeats while the store does not answer. */
+/** Repeats while the store does not answer. Throws its last `Fault("STORE_UNAVAILABLE")` when patience ends. */
 export async function persist<T>(
-  { clock, signal }: Pick<Placing, "clock" | "signal">,
+  { clock, patienceMs = Number.POSITIVE_INFINITY, signal }: Omit<Placing, "store">,
   work: () => Promise<T | "unknown">,
 ): Promise<T> {
+  const startMs = clock.monotonic();
   for (let attempt = 0; ; attempt++) {
     signal.throwIfAborted();
+    let fault = new Fault(
+      "STORE_UNAVAILABLE",
+      "the store does not say whether it wrote: look at its health, try again",
+    );
     try {
       const result = await work();
       if (result !== "unknown") return result;
     } catch (error) {
       if (signal.aborted || !(error instanceof Fault) || error.reason !== "STORE_UNAVAILABLE") throw error;
+      fault = error;
     }
+    if (clock.monotonic() - startMs > patienceMs) throw fault;
     await clock.sleep(Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(attempt, 10)), signal);
   }
 }
 
+export type Placed = "created" | "exists";
+
 /** Creates a locked object of the ledger bucket, or finds it. */
-export async function placeLocked(placing: Placing, key: string, body: Uint8Array, retainUntil: number): Promise<void> {
+export async function placeLocked(
+  placing: Placing,
+  key: string,
+  body: Uint8Array,
+  retainUntil: number,
+): Promise<Placed> {
   const { signal, store } = placing;
-  await persist(placing, async () => {
+  return persist<Placed>(placing, async () => {
     const { outcome } = await store.create("ledger", key, body, { retainUntil, signal });
     if (outcome !== "exists") return outcome;
     const found = await store.get("ledger", key, { signal });

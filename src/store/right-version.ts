@@ -1,0 +1,73 @@
+/**
+ * Reads by content, not by what lies on top: on a store with versions whoever may write can lay other bytes, or a delete marker,
+ * over an object, and what was locked is still there. In the normal case this is one read; versions are listed only when the
+ * newest one is not right.
+ */
+import type { ObjectStore, ObjectVersion, StoredObject, StoreOptions } from "./object-store.ts";
+
+/** A store whose versions may not be known, such as a plain copy of the newest ones. */
+export type ContentReader = Pick<ObjectStore, "get"> & Partial<Pick<ObjectStore, "versions">>;
+
+/** What lies over the right version. */
+export type Over = "object.hidden" | "object.shadowed";
+
+export interface Found {
+  readonly body: Uint8Array;
+  readonly isRight: boolean;
+  /** Absent on a store without versions. */
+  readonly versionId?: string;
+  /** Set when the right version is not what a plain read gives. */
+  readonly over?: Over;
+}
+
+/** Bodies that are read under one key at most: an attacker may have laid any number. */
+const MAX_TRIED = 64;
+
+export const describeOver = (over: Over): string =>
+  over === "object.hidden" ? "a delete marker lies over the right version" : "other bytes lie over the right version";
+
+export const hasVersions = <S extends object>(store: S): store is S & Pick<ObjectStore, "versions"> =>
+  "versions" in store && store.versions !== undefined;
+
+/** The data versions of a key, oldest first: what was there first is what create-if-absent made. */
+export async function dataVersions(
+  store: Pick<ObjectStore, "versions">,
+  key: string,
+  options: StoreOptions,
+): Promise<ObjectVersion[]> {
+  const all: ObjectVersion[] = [];
+  for await (const version of store.versions("ledger", key, options))
+    if (version.key === key && !version.isMarker) all.push(version);
+  return all.toReversed();
+}
+
+/**
+ * The version of an object of the ledger bucket that has the right bytes. When none has, the oldest, marked as wrong; null when
+ * there is none. `newest` is what a plain read gave, when that was done before.
+ */
+export async function readRight(
+  store: ContentReader,
+  key: string,
+  isRight: (body: Uint8Array) => boolean,
+  options: StoreOptions & { readonly newest?: StoredObject | null } = {},
+): Promise<Found | null> {
+  const { newest = await store.get("ledger", key, { signal: options.signal }), signal } = options;
+  if (newest !== null && isRight(newest.body)) return { ...foundOf(newest), isRight: true };
+  if (!hasVersions(store)) return newest === null ? null : { ...foundOf(newest), isRight: false };
+  let oldest: Found | null = null;
+  // The newest was read; ids tell where there are any.
+  const others = (await dataVersions(store, key, { signal })).filter((v) => v.versionId !== newest?.versionId);
+  for (const { versionId } of others.slice(0, MAX_TRIED)) {
+    const found = await store.get("ledger", key, { signal, versionId });
+    if (found === null) continue;
+    const over = newest === null ? "object.hidden" : "object.shadowed";
+    if (isRight(found.body)) return { ...foundOf(found), isRight: true, over };
+    oldest ??= { ...foundOf(found), isRight: false };
+  }
+  return oldest ?? (newest === null ? null : { ...foundOf(newest), isRight: false });
+}
+
+const foundOf = ({ body, versionId }: StoredObject): Pick<Found, "body" | "versionId"> => ({
+  body,
+  ...(versionId === undefined ? {} : { versionId }),
+});
