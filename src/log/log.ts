@@ -433,7 +433,9 @@ class OpenLog implements Log {
       try {
         this.#tenure = await takeOver(this.#tenureOptions(), writer, signal, before);
       } catch (error) {
-        this.#stopped = error instanceof Violation ? error.code : error instanceof Fault ? error.reason : "internal";
+        const code = error instanceof Violation ? error.code : error instanceof Fault ? error.reason : "internal";
+        // Whoever calls a takeover off is told of no failure.
+        this.#stopped = signal.aborted ? "closed" : code;
         throw error;
       }
       this.#hasLed = true;

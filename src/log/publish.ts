@@ -95,13 +95,10 @@ export class Publisher {
     return done;
   }
 
-  /** Removes partial tiles that a crash left beside their full tile; ends with the publisher. */
+  /** Removes partial tiles that a crash left beside their full tile. */
   async sweep(): Promise<void> {
     const size = this.#published?.size ?? 0;
-    const isFull = ({ level, n }: TileAddress): boolean => n < fullTiles(level === "entries" ? 0 : level, size);
-    await this.#collect("tile/", isFull).catch((error: unknown) => {
-      if (!this.#stop.signal.aborted) throw error;
-    });
+    await this.#collect("tile/", (tile) => tile.n < fullTiles(tile.level === "entries" ? 0 : tile.level, size));
   }
 
   async close(): Promise<void> {

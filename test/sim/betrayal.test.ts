@@ -1,16 +1,23 @@
-/** A store that betrays: the ledger survives it, or refuses to go on with a code that says what it found. */
+/**
+ * A store that betrays: the ledger survives it, or refuses to go on with a code that says what it found.
+ *
+ * Markers and shadows meet up to three machines that lead by the lease. Without it, one that leads can commit over a marker that
+ * hides what another one committed a moment ago, and sign it before the audit of the next publication stops it. A store that
+ * forgets, or has two pools, carries one machine and no more: that is what probes and `docs/operating.md` are for.
+ */
 import { describe, expect, it } from "vitest";
 import type { Betrayal } from "./betrayed-store.ts";
 import { datasets } from "./datasets.ts";
 import { Tally } from "./tally.ts";
 
 const SEEDS = 40;
+const MACHINES: Readonly<Record<Betrayal, number>> = { amnesia: 1, "delete-marker": 3, shadow: 3, "two-pools": 1 };
 
 /** What a refusal may say. */
 const REFUSALS: Readonly<Record<Betrayal, readonly string[]>> = {
-  amnesia: ["commit.gap", "ledger.rollback"],
-  "delete-marker": ["commit.gap", "commit.hidden", "commit.prev", "ledger.rollback"],
-  shadow: ["commit.header", "commit.squatted"],
+  amnesia: ["commit.gap", "commit.hidden", "ledger.rollback"],
+  "delete-marker": ["commit.hidden", "commit.prev"],
+  shadow: ["commit.hidden"],
   "two-pools": ["commit.prev"],
 };
 
@@ -19,9 +26,11 @@ describe.each(Object.keys(REFUSALS) as Betrayal[])("%s", (betrayal) => {
     const tally = new Tally();
     const ends = new Map<string, number>();
     for (let seed = 1; seed <= SEEDS; seed++) {
-      const { isBetrayed, refusal = "went on" } = await tally.run(
+      const { hasFoundHidden, isBetrayed, refusal } = await tally.run(
         {
           betrayal,
+          leaders: 1 + (seed % MACHINES[betrayal]),
+          lease: MACHINES[betrayal] > 1,
           rates: { "crash-after": 0.01, "crash-before": 0.01, "error-after": 0.04, "error-before": 0.04, zombie: 0.04 },
           scenario: datasets({ clients: 3, requests: 4 }),
           seed,
@@ -29,10 +38,11 @@ describe.each(Object.keys(REFUSALS) as Betrayal[])("%s", (betrayal) => {
         },
         `vitest run test/sim/betrayal.test.ts (${betrayal}, seed ${seed})`,
       );
-      if (isBetrayed) ends.set(refusal, (ends.get(refusal) ?? 0) + 1);
+      const end = refusal ?? (hasFoundHidden ? "found it and went on" : "went on");
+      if (isBetrayed) ends.set(end, (ends.get(end) ?? 0) + 1);
     }
     console.info(`${betrayal}: ${[...ends].map(([end, n]) => `${end} ${n}`).join(", ")}`);
-    for (const end of ends.keys()) expect(["went on", ...REFUSALS[betrayal]]).toContain(end);
+    for (const end of ends.keys()) expect(["went on", "found it and went on", ...REFUSALS[betrayal]]).toContain(end);
   });
 });
 

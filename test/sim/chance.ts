@@ -29,6 +29,7 @@ export function byChance(seed: number): SimulationOptions {
   const troubled = random();
   const withCommands = random() < 0.3;
   return {
+    lease: random() < 0.4,
     leaders: random() < 0.3 ? 1 : 2 + Math.floor(random() * (LEADERS - 1)),
     ...(random() < 0.3 ? { queueLimits: { bytes: 1 << 20, records: 4 } } : {}),
     rates: Object.fromEntries(rates),
@@ -38,6 +39,7 @@ export function byChance(seed: number): SimulationOptions {
     seed,
     troubles: {
       crash: 0.002 * troubled,
+      cut: 0.001,
       jump: 0.001,
       // A vote asks for an authentication of the last five minutes: clocks that differ by more refuse its repeat.
       ...(withCommands ? { jumpMs: 120_000 } : {}),

@@ -47,8 +47,8 @@ export class WrittenBehind {
         memory.setMaterialised(size);
         changed();
       },
-      setPublished(size) {
-        memory.setPublished(size);
+      setPublished(size, keepFrom) {
+        memory.setPublished(size, keepFrom);
         changed();
       },
       get watermark() {
@@ -95,6 +95,8 @@ export class Process implements Living {
   readonly lastSigned: LastSigned;
   alive = true;
   pausedUntilMs = 0;
+  /** Until then it does not reach the lease. */
+  cutUntilMs = 0;
   /** While clients may reach it. */
   log: Log | undefined;
   readonly died: Promise<void>;

@@ -19,11 +19,14 @@ export interface ObserverOptions {
 }
 
 export function observe(inner: ObjectStore, { onBroken, onPublished }: ObserverOptions): ObjectStore {
-  /** Records by their index, as the slots say. */
+  /** Records by their index, as the slots said first. */
   const records: RecordId[] = [];
+  const slots = new Set<string>();
   let checked = 0;
 
-  function onCommit(body: Uint8Array): void {
+  function onCommit(slot: string, body: Uint8Array): void {
+    if (slots.has(slot)) return;
+    slots.add(slot);
     const { header, items } = parseCommit(body);
     for (const [k, { entry }] of items.entries()) records[header.first + k] = parseEntry(entry).record;
   }
@@ -53,7 +56,7 @@ export function observe(inner: ObjectStore, { onBroken, onPublished }: ObserverO
     async create(bucket, key, body, options) {
       const done = await inner.create(bucket, key, body, options);
       const isCommit = bucket === "ledger" && parseCommitKey(key) !== undefined;
-      if (done.outcome === "created" && isCommit) await watching(() => onCommit(body));
+      if (done.outcome === "created" && isCommit) await watching(() => onCommit(key, body));
       return done;
     },
     async swap(bucket, key, body, etag, options) {

@@ -6,13 +6,17 @@
  *
  * The log is the real one, and so is everything below it down to the ports: clock, chance, object store, index, signer's memory.
  */
+
+import { Election } from "../../src/log/election.ts";
 import { initLedger } from "../../src/log/init.ts";
+import { Lease } from "../../src/log/lease.ts";
 import { type Log, openLog } from "../../src/log/log.ts";
+import { nativeVerifier } from "../../src/log/native-verifier.ts";
 import { QUEUE_LIMITS, type QueueLimits } from "../../src/log/queue.ts";
 import { assertProbes } from "../../src/main/ledger.ts";
 import { Fault } from "../../src/std/faults.ts";
 import { Violation } from "../../src/std/violation.ts";
-import { parseCommitKey } from "../../src/store/keys.ts";
+import { LEADER, parseCommitKey } from "../../src/store/keys.ts";
 import type { ObjectStore } from "../../src/store/object-store.ts";
 import { probeStore } from "../../src/store/probes.ts";
 import { createFaultStore, type FaultKind, type FaultStore, Stalls } from "../fakes/fault-store.ts";
@@ -38,6 +42,8 @@ export interface Troubles {
   readonly jumpMs?: number;
   /** An orderly restart. */
   readonly restart?: number;
+  /** A process that does not reach the lease for up to a minute, and the rest of the store it does. */
+  readonly cut?: number;
 }
 
 export interface SimulationOptions {
@@ -45,6 +51,8 @@ export interface SimulationOptions {
   readonly scenario: Scenario;
   /** Machines that may write; 1 when absent. */
   readonly leaders?: number;
+  /** Whether the lease says which of them does; else each that runs takes over from the others. */
+  readonly lease?: boolean;
   /** Probability of each fault at each store call where it makes sense. */
   readonly rates?: Partial<Record<FaultKind, number>>;
   readonly troubles?: Troubles;
@@ -74,6 +82,8 @@ export interface Summary {
   readonly isBetrayed: boolean;
   /** Why the ledger refused to go on after a betrayal; undefined when it went on. */
   readonly refusal: string | undefined;
+  /** Whether it found commits under what was laid over them, and went on or not. */
+  readonly hasFoundHidden: boolean;
 }
 
 /** Virtual time after which the faults end. */
@@ -89,7 +99,7 @@ const RETENTION_DAYS = 30;
 const SUPERSEDED = new Set(["writer.lost", "checkpoint.ahead"]);
 
 /** What a client may still learn by asking again. */
-const UNKNOWN = new Set(["WRITER_LOST", "DEADLINE_EXCEEDED"]);
+const UNKNOWN = new Set(["WRITER_LOST", "DEADLINE_EXCEEDED", "REPLICA_BEHIND"]);
 /** Nothing came of this attempt. */
 const NOTHING = new Set(["NOT_WRITER", "RATE_LIMITED", "STATE_CHANGED", "STORE_UNAVAILABLE"]);
 
@@ -118,6 +128,7 @@ class Simulation implements Client {
   #troubles = 0;
   #callsBeforeJoin = 0;
   #refusal: string | undefined;
+  #hasFoundHidden = false;
   /** A refusal that no betrayal explains: told once what it did to the ledger is known. */
   #unexplained: Broken | undefined;
   #calm = false;
@@ -155,7 +166,7 @@ class Simulation implements Client {
     await this.#within(running, "the processes end");
     this.#callsBeforeJoin = this.#calls;
     const last = await this.#within(this.#join(), "a new machine joins and writes");
-    const isWhole = this.#refusal === undefined && !this.#betrayals.hasForgotten;
+    const isWhole = this.#refusal === undefined && !this.#hasFoundHidden && !this.#betrayals.hasForgotten;
     const summary = await (isWhole ? this.#verify(last) : this.#verifySafe());
     if (this.#unexplained !== undefined) throw this.#unexplained;
     return summary;
@@ -192,7 +203,11 @@ class Simulation implements Client {
     this.#calm = true;
     this.scheduler.onStep = undefined;
     for (const store of this.#faulty) void store.faults.quiet();
-    for (const { process } of this.#machines) if (process !== undefined) process.pausedUntilMs = 0;
+    for (const { process } of this.#machines) {
+      if (process === undefined) continue;
+      process.pausedUntilMs = 0;
+      process.cutUntilMs = 0;
+    }
     this.scheduler.hurry();
   }
 
@@ -226,6 +241,10 @@ class Simulation implements Client {
       this.#befall((p) => {
         p.log = undefined;
       });
+    if (scheduler.chance(troubles.cut ?? 0))
+      this.#befall((p) => {
+        p.cutUntilMs = scheduler.ms + scheduler.below(60_000);
+      });
   }
 
   #befall(what: (process: Process) => void): void {
@@ -248,31 +267,56 @@ class Simulation implements Client {
     }
   }
 
-  /** A process from its start until it stops writing, is told to end, or dies. */
+  /** A process from its start until it stops, is told to end, or dies. */
   async #live(process: Process): Promise<void> {
     const store = this.#storeOf(process);
     if (process.machine.notes.length === 0) await this.#init(process, store);
     let log: Log;
     try {
-      log = await this.#open(process, store);
+      log = await this.#open(process, store, this.#options.lease);
     } catch (error) {
       if (error instanceof Violation && SUPERSEDED.has(error.code)) return;
       this.#refuse(codeOf(error), `${process.name} does not start`, error);
       return;
     }
+    const election = this.#options.lease === true ? this.#elect(process, store, log) : undefined;
+    await election?.begin();
     process.log = log;
     let end: string | undefined;
     while (end === undefined && process.log !== undefined && !this.#closing) {
       await process.clock.sleep(POLL_MS);
-      const { alarm, queuedBytes, queuedRecords, stopped } = log.health();
-      this.#noteQueue(queuedRecords, queuedBytes);
-      end = stopped ?? alarm;
+      end = this.#endOf(log);
     }
     process.log = undefined;
-    await log[Symbol.asyncDispose]();
-    end ??= log.health().alarm;
-    if (end !== undefined && !SUPERSEDED.has(end))
+    await (election ?? log)[Symbol.asyncDispose]();
+    end ??= this.#endOf(log);
+    if (end !== undefined && end !== "closed" && !SUPERSEDED.has(end))
       this.#refuse(end, `${process.name} stopped: ${end}`, this.#complaints.at(-1));
+  }
+
+  /** Why a process has no more to do. Who follows waits for another term; who found something hidden goes on. */
+  #endOf(log: Log): string | undefined {
+    const { alarm, hiddenCommits, queuedBytes, queuedRecords, role, stopped } = log.health();
+    this.#noteQueue(queuedRecords, queuedBytes);
+    if (hiddenCommits > 0) this.#hasFoundHidden = true;
+    const isWaiting = this.#options.lease === true && role === "follower";
+    const code = stopped ?? (alarm === "commit.hidden" ? undefined : alarm);
+    return isWaiting && code !== undefined && SUPERSEDED.has(code) ? undefined : code;
+  }
+
+  #elect(process: Process, store: ObjectStore, log: Log): Election {
+    const { clock, name, random } = process;
+    const { origin } = log;
+    return new Election({
+      clock,
+      key: testKeys.commit,
+      lease: new Lease({ clock, keys: () => log.commitKeys(), origin, store, verifier: nativeVerifier }),
+      log,
+      logger: quietLogger,
+      random,
+      url: () => `https://${name}.example`,
+      waits: true,
+    });
   }
 
   /** To refuse is right after a betrayal only, and then with a code that says what was found. */
@@ -288,13 +332,14 @@ class Simulation implements Client {
     queued.bytes = Math.max(queued.bytes, bytes);
   }
 
-  #open(process: Process, store: ObjectStore): Promise<Log> {
+  #open(process: Process, store: ObjectStore, follow = false): Promise<Log> {
     const { probes = false, queueLimits } = this.#options;
     const { clock, lastSigned, machine, random } = process;
     return openLog({
       ...(probes ? { probe: async () => assertProbes(await probeStore(store, { random })) } : {}),
       ...(queueLimits === undefined ? {} : { queueLimits }),
       clock,
+      follow,
       graceMs: 60_000,
       index: machine.disk.index,
       keys: testKeys,
@@ -327,7 +372,26 @@ class Simulation implements Client {
     });
     for (const { call, kind } of this.#closing ? [] : planned) if (call >= before) store.faults.at(call - before, kind);
     this.#faulty.push(store);
-    return between?.(store, process) ?? store;
+    return this.#cutOff(between?.(store, process) ?? store, process);
+  }
+
+  /** The store without the lease, for as long as the process does not reach it. */
+  #cutOff(store: ObjectStore, process: Process): ObjectStore {
+    const assertReached = (key: string): void => {
+      if (key === LEADER && this.scheduler.ms < process.cutUntilMs)
+        throw new Fault("STORE_UNAVAILABLE", "the lease is not reached");
+    };
+    return {
+      ...store,
+      async get(bucket, key, options) {
+        assertReached(key);
+        return store.get(bucket, key, options);
+      },
+      async swap(bucket, key, ...given) {
+        assertReached(key);
+        return store.swap(bucket, key, ...given);
+      },
+    };
   }
 
   get #calls(): number {
@@ -370,7 +434,10 @@ class Simulation implements Client {
   async #reach(): Promise<Process | undefined> {
     while (this.#refusal === undefined) {
       const open = this.#machines.flatMap(({ process }) => (process?.log === undefined ? [] : [process]));
-      const one = open[this.scheduler.below(open.length)];
+      const leading = open.filter((p) => p.log?.role === "leader");
+      // Most clients know who leads.
+      const known = leading.length > 0 && this.scheduler.chance(0.8) ? leading : open;
+      const one = known[this.scheduler.below(known.length)];
       if (one !== undefined) return one;
       await this.scheduler.sleep(undefined, this.scheduler.between(20, 300), undefined, "nobody there");
     }
@@ -412,8 +479,9 @@ class Simulation implements Client {
         this.#history.acknowledged.push({ ...ack, request: "last-change" });
       await log.seal();
       await log[Symbol.asyncDispose]();
-      const { alarm } = log.health();
-      if (alarm !== undefined) this.#refuse(alarm, "the new machine stopped", this.#complaints.at(-1));
+      const alarm = this.#endOf(log);
+      if (alarm !== undefined && alarm !== "closed")
+        this.#refuse(alarm, "the new machine stopped", this.#complaints.at(-1));
     } catch (error) {
       if (error instanceof Broken) throw error;
       this.#refuse(codeOf(error), "a new machine does not join", error);
@@ -468,6 +536,7 @@ class Simulation implements Client {
       acknowledged: acknowledged.length,
       calls: this.#callsBeforeJoin,
       commits: commits.length,
+      hasFoundHidden: this.#hasFoundHidden,
       isBetrayed: this.#betrayals.times > 0,
       faults: struck + this.#troubles + this.#betrayals.times,
       processes: this.#machines.reduce((n, m) => n + m.starts, 0),

@@ -43,6 +43,13 @@ async function kill(): Promise<void> {
   if (lost.length > 0) throw new Error(`servers that were killed lost what they had acknowledged:\n${lost.join("\n")}`);
 }
 
+// Servers end with this process.
+for (const signal of ["SIGINT", "SIGTERM"] as const)
+  process.on(signal, () => {
+    console.info(sums());
+    process.exit(130);
+  });
+
 try {
   while (performance.now() < endMs || killed.kills < KILLS) {
     await simulateFor(Math.min(TURN_MS, endMs - performance.now()));
