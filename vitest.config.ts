@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 
 /** One after the other; those of S3 need a MinIO, which is built on first use. */
-const slow = ["test/e2e/**/*.test.ts", "test/sim/**/*.test.ts", "test/store/s3-*.test.ts"];
+const slow = ["test/e2e/**/*.test.ts", "test/sim/**/*.test.ts", "test/store/s3-*.test.ts", "test/minio/**/*.test.ts"];
 
 export default defineConfig({
   test: {

@@ -1,5 +1,6 @@
 /** What is built is built once, whoever asks at the same time; a lock that a dead process left is no obstacle. */
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -45,3 +46,25 @@ it("is built once by three processes, also over the lock of a dead one", async (
   const after = await promisify(execFile)(process.execPath, [BUILD], { env: { ...env, XDG_CACHE_HOME: other.path } });
   expect(await readFile(after.stdout.trim(), "utf8")).toBe("binary\n");
 });
+
+it("ends with the process that started it, however that ends", async () => {
+  const script = `const { startMinio } = await import(${JSON.stringify(new URL("./minio.ts", import.meta.url).href)});
+    process.stdout.write(String((await startMinio({ folder: process.argv[1] })).pid));
+    setInterval(() => undefined, 1000);`;
+  await using folder = await temporaryFolder();
+  const starter = spawn(process.execPath, ["--input-type=module-typescript", "-e", script, folder.path], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [said] = (await once(starter.stdout, "data")) as [Buffer];
+  const pid = Number(said.toString());
+  const isThere = (): boolean => {
+    try {
+      return process.kill(pid, 0);
+    } catch {
+      return false;
+    }
+  };
+  expect(isThere()).toBe(true);
+  starter.kill("SIGKILL");
+  await expect.poll(isThere, { timeout: 20_000 }).toBe(false);
+}, 60_000);

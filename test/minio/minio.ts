@@ -24,10 +24,11 @@ const READY_MS = 60_000;
 const BUILD_MS = 15 * 60_000;
 const POLL_MS = 50;
 
-const running = new Set<ChildProcess>();
-process.on("exit", () => {
-  for (const child of running) child.kill("SIGKILL");
-});
+/** A test runner may be killed before it can end anything: a shell waits for the end of this process, and then ends the child. */
+function endWithMe(child: ChildProcess): void {
+  const watch = spawn("sh", ["-c", `read _; kill -9 ${child.pid}`], { stdio: ["pipe", "ignore", "ignore"] });
+  child.once("close", () => watch.kill("SIGKILL"));
+}
 
 /** Path of a MinIO binary; builds it when the cache has none, which takes some minutes. */
 export async function minioBinary(): Promise<string> {
@@ -169,8 +170,7 @@ export async function startMinio(options: MinioOptions = {}): Promise<Minio> {
         stdio: ["ignore", "pipe", "pipe"],
       },
     );
-    running.add(child);
-    child.once("close", () => running.delete(child));
+    endWithMe(child);
     return child;
   };
   let child = start();

@@ -28,7 +28,9 @@ const listElsewhere = (path: string): Promise<Dirent[]> =>
 
 /** What the system holds in memory is here sooner than another thread is awake; what takes longer was not in memory. */
 const HERE_MS = 1;
-/** Reads that other threads do side by side, after one that made this thread wait. */
+/** One read alone may have been slow because something else had the processor. */
+const SLOW_READS = 2;
+/** Reads that other threads do side by side, after so many that made this thread wait. */
 const ELSEWHERE = 64;
 /** How long this thread reads before others get a turn. */
 const TURN_MS = 20;
@@ -37,6 +39,8 @@ const TURN_MS = 20;
 class Disk {
   readonly #hereMs: number;
   #elsewhere = 0;
+  /** Slow reads in a row. */
+  #slow = 0;
   #turnEndsMs = 0;
 
   constructor(hereMs: number) {
@@ -62,7 +66,8 @@ class Disk {
     }
     const from = performance.now();
     const found = here(path);
-    if (performance.now() - from > this.#hereMs) this.#elsewhere = ELSEWHERE;
+    this.#slow = performance.now() - from > this.#hereMs ? this.#slow + 1 : 0;
+    if (this.#slow >= SLOW_READS) this.#elsewhere = ELSEWHERE;
     return found;
   }
 }
