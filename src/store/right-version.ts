@@ -11,11 +11,8 @@ export type ContentReader = Pick<ObjectStore, "get"> & Partial<Pick<ObjectStore,
 /** What lies over the right version. */
 export type Over = "object.hidden" | "object.shadowed";
 
-export interface Found {
-  readonly body: Uint8Array;
+export interface Found extends Omit<StoredObject, "etag"> {
   readonly isRight: boolean;
-  /** Absent on a store without versions. */
-  readonly versionId?: string;
   /** Set when the right version is not what a plain read gives. */
   readonly over?: Over;
 }
@@ -67,7 +64,4 @@ export async function readRight(
   return oldest ?? (newest === null ? null : { ...foundOf(newest), isRight: false });
 }
 
-const foundOf = ({ body, versionId }: StoredObject): Pick<Found, "body" | "versionId"> => ({
-  body,
-  ...(versionId === undefined ? {} : { versionId }),
-});
+const foundOf = ({ etag: _, ...found }: StoredObject): Omit<StoredObject, "etag"> => found;
