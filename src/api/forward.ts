@@ -6,6 +6,8 @@
  * - A call is forwarded once. One that was forwarded and meets no leader is refused with NOT_WRITER: there are no loops.
  * - Whether a forwarded write happened is open when the connection breaks: WRITER_LOST, never "failed". The request id answers it
  *   later, and makes a second forward harmless.
+ * - No call waits for a leader that is gone: a connection is asked every few seconds whether it lives, and dropped with all calls on
+ *   it when another process leads.
  * - A read is answered here when the state is as new as the caller asked for (`docs/protocol.md`, Freshness).
  */
 import * as http from "node:http";
@@ -49,10 +51,16 @@ const ASK_LEADER = new Set(["AS_OF_AHEAD", "NOT_WRITER", "REPLICA_BEHIND", "TOKE
 /** What a call ends with when its connection breaks. */
 const SILENCE = new Set([Code.Aborted, Code.Canceled, Code.Internal, Code.Unavailable, Code.Unknown]);
 
+/** A host that vanished closes no connection: it is noticed by a ping, or by the next leader. */
+const PINGS = { pingIdleConnection: true, pingIntervalMs: 2_000, pingTimeoutMs: 3_000 } as const;
+const LEADER_LOOK_MS = 500;
+
 interface Connection {
   readonly url: string;
   readonly sessions: Http2SessionManager;
   readonly transport: Transport;
+  /** Aborted when it is dropped. */
+  readonly dropped: AbortController;
 }
 
 export class Forwarder implements Disposable {
@@ -98,11 +106,11 @@ export class Forwarder implements Disposable {
   }
 
   async unary(method: DescMethod, request: unknown, context: HandlerContext): Promise<Message> {
-    const { transport } = await this.#connect(context.requestHeader, context.signal);
+    const { dropped, transport } = await this.#connect(context.requestHeader, context.signal);
     try {
       const answer = await transport.unary(
         method as DescMethodUnary,
-        context.signal,
+        AbortSignal.any([context.signal, dropped.signal]),
         context.timeoutMs(),
         passedOn(context),
         request as Message,
@@ -119,11 +127,11 @@ export class Forwarder implements Disposable {
     requests: AsyncIterable<unknown>,
     context: HandlerContext,
   ): AsyncGenerator<Message> {
-    const { transport } = await this.#connect(context.requestHeader, context.signal);
+    const { dropped, transport } = await this.#connect(context.requestHeader, context.signal);
     try {
       const answer = await transport.stream(
         method as DescMethodStreaming,
-        context.signal,
+        AbortSignal.any([context.signal, dropped.signal]),
         context.timeoutMs(),
         passedOn(context),
         requests as AsyncIterable<Message>,
@@ -141,13 +149,14 @@ export class Forwarder implements Disposable {
     const given = new Headers(request.headers[FORWARDED] === undefined ? {} : { [FORWARDED]: "1" });
     const gone = new AbortController();
     response.on("close", () => gone.abort());
-    const url = new URL(request.url ?? "/", await this.#leader(given, gone.signal));
+    const { dropped, url: leader } = await this.#connect(given, gone.signal);
+    const url = new URL(request.url ?? "/", leader);
     const client = url.protocol === "https:" ? https : http;
     const asking = client.request(url, {
       ...this.#options.tls,
       headers: { ...headers, [FORWARDED]: "1" },
       method: request.method ?? "GET",
-      signal: gone.signal,
+      signal: AbortSignal.any([gone.signal, dropped.signal]),
     });
     const answered = Promise.withResolvers<http.IncomingMessage>();
     asking.once("response", answered.resolve).once("error", answered.reject);
@@ -161,23 +170,41 @@ export class Forwarder implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#connection?.sessions.abort();
+    this.#drop();
+  }
+
+  #drop(): void {
+    const gone = new Error("the leader is another one now");
+    this.#connection?.dropped.abort(gone);
+    this.#connection?.sessions.abort(gone);
     this.#connection = undefined;
   }
 
+  /** The connection to the leader, for as long as it is the leader. */
   async #connect(header: Headers, signal: AbortSignal): Promise<Connection> {
     const url = await this.#leader(header, signal);
     if (this.#connection?.url === url) return this.#connection;
-    this.#connection?.sessions.abort();
-    const sessions = new Http2SessionManager(url, {}, this.#options.tls ?? {});
+    this.#drop();
+    const sessions = new Http2SessionManager(url, PINGS, this.#options.tls ?? {});
     const transport = createConnectTransport({
       baseUrl: url,
       httpVersion: "2",
       sessionManager: sessions,
       useBinaryFormat: true,
     });
-    this.#connection = { sessions, transport, url };
-    return this.#connection;
+    const connection = { dropped: new AbortController(), sessions, transport, url };
+    this.#connection = connection;
+    void this.#watch(connection);
+    return connection;
+  }
+
+  async #watch(connection: Connection): Promise<void> {
+    const { clock, leaderUrl } = this.#options;
+    const { signal } = connection.dropped;
+    while (!signal.aborted) {
+      await clock.sleep(LEADER_LOOK_MS, signal).catch(() => undefined);
+      if (!signal.aborted && leaderUrl() !== connection.url) this.#drop();
+    }
   }
 
   /** Where the leader is; waits a little while one gives way to the next. */

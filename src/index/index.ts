@@ -109,8 +109,11 @@ export interface IndexReader extends ViewReader, Disposable {
 
 export interface Index extends AsyncDisposable {
   readonly watermark: Watermark;
-  /** Applies the commits that follow the watermark in one transaction; a gap is a bug and asserts. */
-  apply(commits: readonly AppliedCommit[]): void;
+  /**
+   * Applies the commits that follow the watermark in one transaction; a gap is a bug and asserts. `more` says that others follow at
+   * once, so that a larger transaction may wait for them.
+   */
+  apply(commits: readonly AppliedCommit[], more?: boolean): void;
   setMaterialised(size: TreeSize): void;
   /** Also drops the tail below, except commits whose time is not before `keepFrom`. */
   setPublished(size: TreeSize, keepFrom?: string): void;

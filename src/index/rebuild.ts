@@ -20,8 +20,8 @@ const WORKER = import.meta.url.endsWith(".ts")
   ? new URL("./check-worker.ts", import.meta.url)
   : new URL(import.meta.url.includes("/chunks/") ? "../check-worker.js" : "./check-worker.js", import.meta.url);
 
-/** Records in one transaction: rows meet in pages, and what waits dies young. */
-const BATCH_RECORDS = 8_192;
+/** Records between two reports of progress. */
+const REPORT_RECORDS = 8_192;
 /** Bytes of commits that are on their way. */
 const WINDOW_BYTES = 64 << 20;
 
@@ -39,21 +39,18 @@ export async function rebuild(
 ): Promise<void> {
   index.clear();
   await using checker = new Checker(origin);
-  let waiting: AppliedCommit[] = [];
-  let records = 0;
-  const apply = (): void => {
-    index.apply(waiting);
-    waiting = [];
-    records = 0;
-    progress({ n: index.watermark.n, size: index.watermark.size });
+  let reported = 0;
+  const report = (): void => {
+    const { n, size } = index.watermark;
+    progress({ n, size });
+    reported = size;
   };
+  // Each at once, so that what the fold read of it is garbage while it is young; the index writes many together.
   for await (const commit of checker.check(commits)) {
-    const applied = appliedCommit(commit);
-    waiting.push(applied);
-    records += applied.items.length;
-    if (records >= BATCH_RECORDS) apply();
+    index.apply([appliedCommit(commit)], true);
+    if (index.watermark.size - reported >= REPORT_RECORDS) report();
   }
-  if (waiting.length > 0) apply();
+  if (index.watermark.size > reported) report();
 }
 
 function appliedCommit({ bytes, hash, header, leaves, lengths, facts }: CheckedCommit): AppliedCommit {

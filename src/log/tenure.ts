@@ -246,9 +246,9 @@ export class Tenure implements AsyncDisposable {
       // What ends while the term ends is no failure.
       if (this.#closed !== undefined) return;
       this.#failed = true;
-      options.onAlarm(error);
       // Another process publishes. Whether its checkpoint extends this log is asked before the next term.
       if (error instanceof Violation && error.code === "checkpoint.ahead") this.resign("writer.lost");
+      else options.onAlarm(error);
     };
     this.#sequencer = new Sequencer({
       ...(pace.queueLimits === undefined ? {} : { limits: pace.queueLimits }),

@@ -64,7 +64,11 @@ export interface ObjectVersion {
 /** The version id, by S3's convention, of an object that was stored without versioning. */
 export const NO_VERSION = "null";
 
-export interface StoredObject {
+/** Until when an object is held, and by what. */
+export type LockInfo = Pick<ObjectInfo, "lockMode" | "retainUntil">;
+
+/** The lock is told where the store tells it with the bytes; `head` always does. */
+export interface StoredObject extends LockInfo {
   readonly body: Uint8Array;
   readonly etag: string;
   /** Absent on a store without versions. */

@@ -11,11 +11,8 @@ export type ContentReader = Pick<ObjectStore, "get"> & Partial<Pick<ObjectStore,
 /** What lies over the right version. */
 export type Over = "object.hidden" | "object.shadowed";
 
-export interface Found {
-  readonly body: Uint8Array;
+export interface Found extends StoredObject {
   readonly isRight: boolean;
-  /** Absent on a store without versions. */
-  readonly versionId?: string;
   /** Set when the right version is not what a plain read gives. */
   readonly over?: Over;
 }
@@ -52,8 +49,8 @@ export async function readRight(
   options: StoreOptions & { readonly newest?: StoredObject | null } = {},
 ): Promise<Found | null> {
   const { newest = await store.get("ledger", key, { signal: options.signal }), signal } = options;
-  if (newest !== null && isRight(newest.body)) return { ...foundOf(newest), isRight: true };
-  if (!hasVersions(store)) return newest === null ? null : { ...foundOf(newest), isRight: false };
+  if (newest !== null && isRight(newest.body)) return { ...newest, isRight: true };
+  if (!hasVersions(store)) return newest === null ? null : { ...newest, isRight: false };
   let oldest: Found | null = null;
   // The newest was read; ids tell where there are any.
   const others = (await dataVersions(store, key, { signal })).filter((v) => v.versionId !== newest?.versionId);
@@ -61,13 +58,8 @@ export async function readRight(
     const found = await store.get("ledger", key, { signal, versionId });
     if (found === null) continue;
     const over = newest === null ? "object.hidden" : "object.shadowed";
-    if (isRight(found.body)) return { ...foundOf(found), isRight: true, over };
-    oldest ??= { ...foundOf(found), isRight: false };
+    if (isRight(found.body)) return { ...found, isRight: true, over };
+    oldest ??= { ...found, isRight: false };
   }
-  return oldest ?? (newest === null ? null : { ...foundOf(newest), isRight: false });
+  return oldest ?? (newest === null ? null : { ...newest, isRight: false });
 }
-
-const foundOf = ({ body, versionId }: StoredObject): Pick<Found, "body" | "versionId"> => ({
-  body,
-  ...(versionId === undefined ? {} : { versionId }),
-});

@@ -6,6 +6,7 @@
  * which everything is there and right). Absence alone accuses nobody of a copy; bytes that contradict do.
  */
 import { HashStore } from "../merkle/proofs.ts";
+import { assert } from "../std/assert.ts";
 import { parseKey } from "../store/keys.ts";
 import { ArtifactObjects, type ArtifactStates } from "./bucket/artifacts.ts";
 import { type Audit, type BucketOptions, type BucketReader, listed } from "./bucket/audit.ts";
@@ -70,6 +71,7 @@ function checkSlots(slots: readonly string[], walk: Walk, stage: Stage): void {
 
 /** Throws the Violation `kept.signature` when a kept note is signed by no key of the policy or of the ledger: a wrong question. */
 export async function verifyBucket(store: BucketReader, trust: Trust, asked: BucketOptions): Promise<BucketReport> {
+  assert(asked.state !== true || asked.records !== "digests", "records that are folded are read");
   const options = { ...asked, concurrency: Math.max(1, Math.floor(asked.concurrency)) };
   const stages = {
     artifacts: new Stage("artifacts"),

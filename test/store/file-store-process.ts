@@ -2,7 +2,6 @@
  * Another process on a file store: `create` writes commits until it is killed and names each that was created, `count` adds
  * to a counter in head by compare-and-swap.
  */
-import { writeSync } from "node:fs";
 import { utf8 } from "../../src/std/bytes.ts";
 import { createFileStore } from "../../src/store/fs/file-store.ts";
 import { commitKey, LEADER } from "../../src/store/keys.ts";
@@ -25,7 +24,8 @@ async function createForEver(): Promise<void> {
         const key = commitKey(n++);
         const put = await store.create("ledger", key, bodyOf(key), { retainUntil: Date.UTC(2035, 0, 1) });
         if (put.outcome !== "created") throw new Error(`${key}: ${put.outcome}`);
-        writeSync(1, `${key}\n`);
+        // Waits for a reader that is slow.
+        await new Promise((resolve) => process.stdout.write(`${key}\n`, resolve));
       }
     }),
   );

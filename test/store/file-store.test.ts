@@ -207,6 +207,36 @@ describe("the file store", () => {
     expect(statSync(join(root, "ledger", commitKey(1))).mode & 0o777).toBe(0o444);
   });
 
+  it("makes a folder again that was there when it last looked", async () => {
+    const root = freshRoot();
+    await using store = await openStore(root);
+    const keys = ["a", "b", "c"].map((text) => recordKey(sha256(text)));
+    for (const key of keys) {
+      expect((await store.create("ledger", key, utf8(key), {})).outcome).toBe("created");
+      rmSync(join(root, "ledger", key, ".."), { recursive: true });
+      expect((await store.create("ledger", key, utf8(key), {})).outcome).toBe("created");
+      expect((await store.create("ledger", key, utf8(key), {})).outcome).toBe("exists");
+    }
+    expect((await store.get("ledger", keys[2] ?? ""))?.body).toEqual(utf8(keys[2] ?? ""));
+    expect(unowned(root)).toEqual([]);
+  });
+
+  it("says what keeps a file from being made, and leaves nothing of it", async () => {
+    const root = freshRoot();
+    await using store = await openStore(root);
+    const key = recordKey(sha256("x"));
+    mkdirSync(join(root, "ledger", "records"), { recursive: true });
+    // A file where a folder belongs.
+    writeFileSync(join(root, "ledger", "records", "sha256"), "");
+    await expect(store.create("ledger", key, utf8("x"), {})).rejects.toMatchObject({
+      message: expect.stringContaining("ENOTDIR") as string,
+      reason: "STORE_UNAVAILABLE",
+    });
+    expect(unowned(root)).toEqual([]);
+    unlinkSync(join(root, "ledger", "records", "sha256"));
+    expect((await store.create("ledger", key, utf8("x"), {})).outcome).toBe("created");
+  });
+
   it("does not start on an advisory lock unless told to", async () => {
     const options = {
       root: freshRoot(),

@@ -27,6 +27,8 @@ export interface LmdbIndexOptions {
 
 /** A transaction costs as much as some twenty entries, and the event loop stands still for it: about 20 ms at this number. */
 const WRITE_RECORDS = 512;
+/** When more follow, rows of many entries meet in a page. */
+const WRITE_MANY_RECORDS = 8_192;
 /** What a crash may make the next start read again. */
 const WRITE_AFTER_MS = 1_000;
 
@@ -48,14 +50,14 @@ export class LmdbIndex implements Index {
     return this.#state.watermark;
   }
 
-  apply(commits: readonly AppliedCommit[]): void {
+  apply(commits: readonly AppliedCommit[], more = false): void {
     this.#state.check(commits);
     this.#change(() => {
       for (const commit of commits) {
         this.#state.add(commit);
         this.#pendingRecords += commit.items.length;
       }
-      if (this.#pendingRecords >= WRITE_RECORDS) this.#write();
+      if (this.#pendingRecords >= (more ? WRITE_MANY_RECORDS : WRITE_RECORDS)) this.#write();
     });
   }
 

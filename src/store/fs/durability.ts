@@ -78,7 +78,7 @@ export class Durability {
       await making;
       this.#folders.set(path, true);
     } catch (error) {
-      this.#folders.delete(path);
+      this.forgetFolder(path);
       throw error;
     }
   }
@@ -95,8 +95,9 @@ export class Durability {
     await this.syncFolder(dirname(path));
   }
 
+  /** What is said of a folder, and of those above it, may not hold any more: it is gone, or was none. */
   forgetFolder(path: string): void {
-    this.#folders.delete(path);
+    for (let at = path; at.length > this.root.length; at = dirname(at)) this.#folders.delete(at);
   }
 
   /** Syncs a folder. Callers that come while a sync runs share the next one, which starts after all of them came. */

@@ -20,6 +20,7 @@ import type {
   CreateOptions,
   GetOptions,
   ListOptions,
+  LockInfo,
   LockMode,
   MutableBucket,
   ObjectInfo,
@@ -262,7 +263,12 @@ class BucketStore implements S3Store {
     if (isAbsent(answer, versionId)) return null;
     if (answer.status !== 200 && answer.status !== 206) throw refusal(`reading ${path}`, answer);
     const found = versionOf(answer);
-    return { body: answer.body, etag: etagOf(answer), ...(found === undefined ? {} : { versionId: found }) };
+    return {
+      body: answer.body,
+      etag: etagOf(answer),
+      ...lockOf(answer),
+      ...(found === undefined ? {} : { versionId: found }),
+    };
   }
 
   async #emptyRange(bucket: Bucket, key: string, options: GetOptions): Promise<StoredObject | null> {
@@ -546,20 +552,25 @@ const versionOf = ({ headers }: S3Answer): string | undefined => headers["x-amz-
 
 const LOCK_MODES: ReadonlySet<string> = new Set<LockMode>(["COMPLIANCE", "GOVERNANCE"]);
 
+/** Told with the bytes too, to who may read locks. */
+function lockOf({ headers }: S3Answer): LockInfo {
+  const mode = headers["x-amz-object-lock-mode"]?.toUpperCase() ?? "";
+  const until = Date.parse(headers["x-amz-object-lock-retain-until-date"] ?? "");
+  return LOCK_MODES.has(mode) && !Number.isNaN(until) ? { lockMode: mode as LockMode, retainUntil: until } : {};
+}
+
 function infoOf(key: string, answer: S3Answer): ObjectInfo {
   const { headers } = answer;
   const sizeBytes = Number(headers["content-length"]);
   if (!Number.isSafeInteger(sizeBytes))
     throw new Fault("STORE_UNAVAILABLE", `the store describes ${key} without a length: check the proxies before it`);
-  const mode = headers["x-amz-object-lock-mode"]?.toUpperCase() ?? "";
-  const until = Date.parse(headers["x-amz-object-lock-retain-until-date"] ?? "");
   const versionId = versionOf(answer);
   const sha256 = checksumOf(headers);
   return {
     etag: etagOf(answer),
     key,
     sizeBytes,
-    ...(LOCK_MODES.has(mode) && !Number.isNaN(until) ? { lockMode: mode as LockMode, retainUntil: until } : {}),
+    ...lockOf(answer),
     ...(sha256 === undefined ? {} : { sha256 }),
     ...(versionId === undefined ? {} : { versionId }),
   };

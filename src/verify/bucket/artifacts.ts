@@ -90,7 +90,7 @@ export class ArtifactObjects {
       }
       versionId = found;
     }
-    const lock = await lockOf(this.#audit, key, versionId);
+    const lock = await lockOf(this.#audit, key, versionId === undefined ? {} : { versionId });
     const isLocked = checkLock(key, lock, expectedMs, this.#audit, stages.artifacts);
     return versionId !== undefined ? "shadowed" : isLocked ? "verified" : "lock_short";
   }

@@ -1,7 +1,7 @@
 /** What the parts of a bucket's verification share: the copy, what is trusted, what was found so far. */
 import type { HashStore } from "../../merkle/proofs.ts";
 import type { RecordId } from "../../std/brand.ts";
-import type { ObjectInfo, ObjectStore } from "../../store/object-store.ts";
+import type { LockInfo, ObjectInfo, ObjectStore, StoredObject } from "../../store/object-store.ts";
 import { dataVersions, hasVersions } from "../../store/right-version.ts";
 import type { Trust } from "../checkpoint.ts";
 import type { Stage } from "../report.ts";
@@ -84,12 +84,17 @@ export async function listed(audit: Audit, prefix: string): Promise<string[]> {
 }
 
 /**
- * What a store that enforces locks says of the lock of a version; of others nothing binds. Where that version is not held, one with
- * the same bytes may be: anybody may lay another over it.
+ * What a store that enforces locks says of the lock of a version that was read; of others nothing binds. Where that version is not
+ * held, one with the same bytes may be: anybody may lay another over it.
  */
-export async function lockOf({ options, store }: Audit, key: string, versionId?: string): Promise<ObjectInfo | null> {
+export async function lockOf(
+  { options, store }: Audit,
+  key: string,
+  read: Omit<StoredObject, "body" | "etag">,
+): Promise<LockInfo | null> {
   if (store.lock !== "compliance") return null;
-  const info = await store.head("ledger", key, { versionId });
+  if (isHeld(read, options.nowMs)) return read;
+  const info = await store.head("ledger", key, { versionId: read.versionId });
   if (info === null || isHeld(info, options.nowMs) || !hasVersions(store)) return info;
   for (const version of await dataVersions(store, key, { signal: options.signal })) {
     const other = await store.head("ledger", key, { versionId: version.versionId });
@@ -99,13 +104,13 @@ export async function lockOf({ options, store }: Audit, key: string, versionId?:
   return info;
 }
 
-const isHeld = ({ lockMode, retainUntil = 0 }: ObjectInfo, untilMs: number): boolean =>
+const isHeld = ({ lockMode, retainUntil = 0 }: LockInfo, untilMs: number): boolean =>
   lockMode === "COMPLIANCE" && retainUntil >= untilMs;
 
 /** Whether an object is locked until `expectedMs`, as far as the store tells. What should have ended by now may have. */
 export function checkLock(
   key: string,
-  info: ObjectInfo | null,
+  info: LockInfo | null,
   expectedMs: number,
   { options, store }: Audit,
   stage: Pick<Stage, "fail">,

@@ -47,7 +47,7 @@ export async function readNotes(audit: Audit, listed: readonly string[]): Promis
     }
     found.push({ at: key, bytes: note.body });
     // As long as anything at all: the archive outlives what it seals.
-    checkLock(key, await lockOf(audit, key, note.versionId), options.nowMs + 1, audit, stages.checkpoints);
+    checkLock(key, await lockOf(audit, key, note), options.nowMs + 1, audit, stages.checkpoints);
   }
   const head = await store.get("head", HEAD_CHECKPOINT);
   if (head === null) notes.push("head has no checkpoint: the newest archived one stands for it");

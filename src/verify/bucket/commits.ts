@@ -10,7 +10,7 @@ import { assertDefined } from "../../std/assert.ts";
 import { parseTime } from "../../std/ports.ts";
 import { Violation } from "../../std/violation.ts";
 import { commitKey } from "../../store/keys.ts";
-import type { ObjectInfo, StoredObject } from "../../store/object-store.ts";
+import type { LockInfo, StoredObject } from "../../store/object-store.ts";
 import { hasVersions, readRight } from "../../store/right-version.ts";
 import type { ArtifactObjects } from "./artifacts.ts";
 import { type Audit, checkLock, DAY_MS, lockOf } from "./audit.ts";
@@ -44,7 +44,7 @@ interface Slot {
   readonly n: number;
   /** What a plain read gives, and its lock. */
   readonly newest: StoredObject | null;
-  readonly lock: ObjectInfo | null;
+  readonly lock: LockInfo | null;
 }
 
 /** Reads ahead of the checks, in order. */
@@ -52,8 +52,8 @@ async function* slotsOf(audit: Audit): AsyncGenerator<Slot> {
   const ahead: Promise<Slot>[] = [];
   const read = async (n: number): Promise<Slot> => {
     const key = commitKey(n);
-    const [newest, lock] = await Promise.all([audit.store.get("ledger", key), lockOf(audit, key)]);
-    return { lock, n, newest };
+    const newest = await audit.store.get("ledger", key);
+    return { lock: newest === null ? null : await lockOf(audit, key, newest), n, newest };
   };
   try {
     for (let n = 0; ; n++) {
@@ -136,14 +136,14 @@ class Walker {
   }
 
   /** The version of a slot that a commit key signed, whatever lies over it; else its oldest. Null when there is none. */
-  async #read({ lock, n, newest }: Slot): Promise<{ body: Uint8Array; lock: ObjectInfo | null } | null> {
+  async #read({ lock, n, newest }: Slot): Promise<{ body: Uint8Array; lock: LockInfo | null } | null> {
     const { options, store } = this.#audit;
     if (!hasVersions(store)) return newest === null ? null : { body: newest.body, lock };
     const key = commitKey(n);
     const found = await readRight(store, key, (bytes) => this.#isSigned(n, bytes), { newest, signal: options.signal });
     if (found === null) return null;
     const isNewest = found.versionId === newest?.versionId;
-    return { body: found.body, lock: isNewest ? lock : await lockOf(this.#audit, key, found.versionId) };
+    return { body: found.body, lock: isNewest ? lock : await lockOf(this.#audit, key, found) };
   }
 
   /** Whether bytes are a whole commit for a slot; whether it is valid there is checked later. */
@@ -187,7 +187,7 @@ class Walker {
       this.#audit.stages.commits.fail(violation.code, commitKey(n), violation.message);
   }
 
-  async #take(commit: CheckedCommit, lock: ObjectInfo | null): Promise<void> {
+  async #take(commit: CheckedCommit, lock: LockInfo | null): Promise<void> {
     const { bundles, hashes, options, stages } = this.#audit;
     const at = commitKey(commit.n);
     let claim: SealClaim | undefined;

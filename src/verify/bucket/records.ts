@@ -125,7 +125,7 @@ export class RecordObjects {
     if (item.recordBytes === null) this.#readDetached(item, found.body, key, indexes);
     else if (!found.isRight) this.#fail("record.digest", key, "the object's bytes are not the record's");
     if (!found.isRight) return "missing";
-    const isLocked = checkLock(key, await lockOf(this.#audit, key, found.versionId), expectedMs, this.#audit, {
+    const isLocked = checkLock(key, await lockOf(this.#audit, key, found), expectedMs, this.#audit, {
       fail: (code, at, detail) => this.#fail(code, at, detail),
     });
     return found.over !== undefined ? "shadowed" : isLocked ? "verified" : "lock_short";

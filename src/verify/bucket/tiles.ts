@@ -47,7 +47,7 @@ export async function checkTiles(audit: Audit, listed: readonly string[], publis
       stages.tiles.fail("tile.missing", key, "is below the published size, and absent");
     } else if (found.isRight)
       // As long as anything at all, as checkpoints are.
-      checkLock(key, await lockOf(audit, key, found.versionId), options.nowMs + 1, audit, stages.tiles);
+      checkLock(key, await lockOf(audit, key, found), options.nowMs + 1, audit, stages.tiles);
     else stages.tiles.fail("tile.mismatch", key, "has other bytes than the entries give");
   });
 }
