@@ -49,7 +49,16 @@ const HOP = /^(?:connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upg
 const ASK_LEADER = new Set(["AS_OF_AHEAD", "NOT_WRITER", "REPLICA_BEHIND", "TOKEN_INVALID"]);
 
 /** What a call ends with when its connection breaks. */
-const SILENCE = new Set([Code.Aborted, Code.Canceled, Code.Internal, Code.Unavailable, Code.Unknown]);
+const SILENCE = new Set([
+  Code.Aborted,
+  Code.Canceled,
+  Code.DeadlineExceeded,
+  Code.Internal,
+  Code.Unavailable,
+  Code.Unknown,
+]);
+/** How long the leader has for a call whose caller set no deadline. */
+const UNARY_MS = 30_000;
 
 /** A host that vanished closes no connection: it is noticed by a ping, or by the next leader. */
 const PINGS = { pingIdleConnection: true, pingIntervalMs: 2_000, pingTimeoutMs: 3_000 } as const;
@@ -111,7 +120,7 @@ export class Forwarder implements Disposable {
       const answer = await transport.unary(
         method as DescMethodUnary,
         AbortSignal.any([context.signal, dropped.signal]),
-        context.timeoutMs(),
+        context.timeoutMs() ?? UNARY_MS,
         passedOn(context),
         request as Message,
       );

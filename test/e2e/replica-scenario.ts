@@ -23,6 +23,8 @@ import {
 } from "./server.ts";
 
 const PROJECT = "fraud";
+/** Of a caller, who then asks another server. */
+const PATIENCE_MS = 20_000;
 
 /** A home that shares the first one's buckets and has its keys, and the signer's memory with them. */
 async function replicaHome(parent: string, first: string, name: string): Promise<string> {
@@ -47,7 +49,8 @@ async function leaderOf(servers: readonly ServerProcess[], withinMs = 60_000): P
 
 /** The server is gone, or says that another time would do. */
 const retryable = (error: unknown): boolean =>
-  error instanceof ConnectError && (error.code === Code.Unavailable || faultOf(error) === undefined);
+  error instanceof ConnectError &&
+  (error.code === Code.Unavailable || error.code === Code.DeadlineExceeded || faultOf(error) === undefined);
 
 /** Where the buckets are, and who may use them. */
 export interface Place {
@@ -78,11 +81,14 @@ export async function liveThrough(place: Place, parent: string): Promise<string>
     // A write over a replica, by either port, and the state that came of it.
     const made = new Map<string, { readonly index: number; readonly size: number }>();
     const write = async (transport: Transport, name: string): Promise<void> => {
-      const { receipt } = await clientOf(DatasetService, transport).createDataset({
-        dataset: { classification: Classification.INTERNAL, name },
-        project: PROJECT,
-        requestId: `dataset-${name}`,
-      });
+      const { receipt } = await clientOf(DatasetService, transport).createDataset(
+        {
+          dataset: { classification: Classification.INTERNAL, name },
+          project: PROJECT,
+          requestId: `dataset-${name}`,
+        },
+        { timeoutMs: PATIENCE_MS },
+      );
       made.set(receipt?.record ?? "", { index: receipt?.logIndex ?? -1, size: receipt?.treeSize ?? 0 });
     };
     await write(grpcTransport(second, token), "by-grpc");
@@ -146,9 +152,9 @@ export async function liveThrough(place: Place, parent: string): Promise<string>
       let count = 0;
       while (!enough.signal.aborted) {
         const name = `w${who}-${count}`;
-        for (;;) {
+        for (let attempt = 0; ; attempt++) {
           const [...left] = alive;
-          const server = left[(who + count) % left.length];
+          const server = left[(who + count + attempt) % left.length];
           if (server === undefined) throw new Error("assertion failed: one server lives");
           try {
             await write(grpcTransport(server, token), name);
@@ -188,7 +194,8 @@ export async function liveThrough(place: Place, parent: string): Promise<string>
 
     const final = await leaderOf([second, third]);
     const ledger = clientOf(LedgerService, grpcTransport(final, token));
-    for (const [id, { index }] of made) expect((await ledger.getReceipt({ record: id })).logIndex).toBe(index);
+    for (const [id, { index }] of made)
+      expect((await ledger.getReceipt({ record: id }, { timeoutMs: PATIENCE_MS })).logIndex).toBe(index);
     const names = await clientOf(DatasetService, grpcTransport(final, token)).listDatasets({
       pageSize: 1000,
       project: PROJECT,
