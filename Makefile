@@ -36,7 +36,8 @@ gen: $(INSTALLED) ## Generate TypeScript from the protos, and the command-line r
 check: $(INSTALLED) ## The fast tests.
 	vitest run --project unit
 
-test: build ## Every test; ends with "N passed, N failed".
+test: build ## Every test; ends with "N passed, N failed". Needs Go, to build MinIO once.
+	-node test/minio/build-process.ts
 	vitest run
 
 build: $(INSTALLED) ## Bundle the program into dist/.
