@@ -8,7 +8,7 @@ export default defineConfig({
     reporters: ["default", "./test/report.ts"],
     testTimeout: 30_000,
     projects: [
-      { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"], exclude: slow } },
+      { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"], exclude: [...slow, "test/platform/**"] } },
       {
         extends: true,
         test: { name: "e2e", include: slow, testTimeout: 300_000, hookTimeout: 120_000, fileParallelism: false },

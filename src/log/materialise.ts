@@ -27,8 +27,8 @@ const BACKLOG_RECORDS = 20_000;
 const BACKLOG_MS = 60_000;
 const RETRY_AFTER_MS = 1_000;
 const CHUNK = 1_024;
-/** Writes in flight while changes wait for their commit. */
-const GIVING_WAY = 4;
+/** Writes in flight while changes wait for their commit: never none, so that a steady trickle is published as it comes. */
+const GIVING_WAY = 1;
 
 /** Additive increase, multiplicative decrease of the writes in flight, on the median time of one. */
 export class Window {
