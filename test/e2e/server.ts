@@ -93,6 +93,9 @@ export interface ServerProcess extends AsyncDisposable {
 
 const LINES_KEPT = 400;
 
+/** What the unit file and the image give the server. */
+const AS_DEPLOYED = { env: { UV_THREADPOOL_SIZE: "8" }, flags: ["--max-semi-space-size=8"] };
+
 export interface ServerStart {
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
@@ -116,11 +119,15 @@ export function launchServer(dir: string, start: ServerStart = {}): Launched {
   const [command = process.execPath, ...args] = [
     ...(start.prefix ?? []),
     process.execPath,
+    ...AS_DEPLOYED.flags,
     start.entry ?? MAIN,
     ...own,
     ...(start.args ?? []),
   ];
-  const child = spawn(command, args, { env: environment(start.env), stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(command, args, {
+    env: environment({ ...AS_DEPLOYED.env, ...start.env }),
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   running.add(child);
   const gone = once(child, "close").then(([code]) => {
     running.delete(child);
