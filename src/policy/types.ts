@@ -186,7 +186,8 @@ function resultOf(expr: Expr, call: Call, operands: readonly Types[]): Types {
     case "@not_strictly_false":
       return BOOL;
     case "_[_]": {
-      const asList = first.has("list") && !lacks(second, ["int", "double"]);
+      // The engine takes true and false for places.
+      const asList = first.has("list") && !lacks(second, ["int", "double", "bool"]);
       const asMap = first.has("map") && second.has("string");
       if (!asList && !asMap) throw new Flaw(expr, `${wordsOf(first)} has no elements by ${wordsOf(second)}`);
       return asList ? ANY : JSON_TYPES;
