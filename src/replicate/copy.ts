@@ -5,6 +5,7 @@
  * - The watermark moves over what is whole only, and never beyond the checkpoint that comes out last.
  * - A record that the source lacks holds back every checkpoint above it; an artifact does not, and is owed.
  */
+
 import { sha256Hex } from "../merkle/hash.ts";
 import { fullTiles, parseTilePath, TILE_WIDTH } from "../merkle/tiles.ts";
 import type { ValidItem } from "../record/chain.ts";
@@ -12,7 +13,6 @@ import type { LedgerRecord } from "../record/record.ts";
 import { digestOf, parseDigest, parseRecordId } from "../std/brand.ts";
 import { equalBytes, formatHex } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
-import type { UploadMismatch } from "../store/fs/upload.ts";
 import {
   artifactKey,
   commitKey,
@@ -22,6 +22,7 @@ import {
   recordKey,
   tileKey,
 } from "../store/keys.ts";
+import type { UploadMismatch } from "../store/object-store.ts";
 import { persist, placeHead, placeLocked } from "../store/place.ts";
 import { dataVersions, hasVersions } from "../store/right-version.ts";
 import { DAY_MS } from "../verify/bucket/audit.ts";

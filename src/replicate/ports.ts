@@ -1,13 +1,12 @@
 /** What replication asks of both sides. */
 import type { RecordId } from "../std/brand.ts";
 import type { Clock } from "../std/ports.ts";
-import type { ReceiveOutcome } from "../store/fs/upload.ts";
 import type {
   Bucket,
-  CreateOptions,
   ListOptions,
   ObjectInfo,
   ObjectStore,
+  ReceivingStore,
   StoredObject,
 } from "../store/object-store.ts";
 import { persist } from "../store/place.ts";
@@ -21,16 +20,7 @@ export interface Source
   list(bucket: Bucket, prefix: string, options?: Pick<ListOptions, "after">): AsyncIterable<Pick<ObjectInfo, "key">>;
 }
 
-export interface Target extends ObjectStore {
-  /** Streams an artifact into the ledger; created only when exactly these bytes came. */
-  receive(
-    key: string,
-    sha256: string,
-    sizeBytes: number,
-    stream: AsyncIterable<Uint8Array>,
-    options: CreateOptions,
-  ): Promise<ReceiveOutcome>;
-}
+export type Target = ReceivingStore;
 
 export interface ReplicaOptions {
   readonly trust: Trust;

@@ -143,3 +143,28 @@ export interface ObjectStore {
   /** `compliance`: nobody can shorten a lock. `advisory`: the lock is recorded, and whoever owns the disk can ignore it. */
   readonly lock: "compliance" | "advisory";
 }
+
+export interface UploadMismatch {
+  readonly outcome: "mismatch";
+  readonly field: "length" | "sha256";
+  readonly expected: string;
+  /** What came; a body that is too long is cut off, and then this is a lower bound. */
+  readonly received: string;
+}
+
+export type ReceiveOutcome = PutOutcome | UploadMismatch;
+
+/** A store that also takes artifacts in pieces. */
+export interface ReceivingStore extends ObjectStore {
+  /**
+   * Streams an artifact into the ledger: created only when exactly `sizeBytes` bytes with SHA-256 `sha256` (hex) came.
+   * Reads no byte beyond `sizeBytes`.
+   */
+  receive(
+    key: string,
+    sha256: string,
+    sizeBytes: number,
+    stream: AsyncIterable<Uint8Array>,
+    options: CreateOptions,
+  ): Promise<ReceiveOutcome>;
+}

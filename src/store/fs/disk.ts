@@ -65,11 +65,6 @@ export function diskFault(doing: string, error: unknown): Fault {
   );
 }
 
-export function refuseAborted(signal: AbortSignal | undefined, doing: string): void {
-  if (signal?.aborted === true)
-    throw new Fault("STORE_UNAVAILABLE", `${doing} was cancelled before it took effect`, { cause: signal.reason });
-}
-
 /** Opaque name of one written file: unlike the content's hash it differs when the same bytes are written again. */
 export function etagOf(stat: { readonly ino: bigint; readonly size: bigint; readonly mtimeNs: bigint }): string {
   return `${stat.ino.toString(36)}-${stat.size.toString(36)}-${microsecondsOf(stat.mtimeNs).toString(36)}`;

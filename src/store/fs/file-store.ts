@@ -30,6 +30,7 @@ import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { Fault } from "../../std/faults.ts";
 import type { Clock, Random } from "../../std/ports.ts";
+import { refuseAborted } from "../aborted.ts";
 import { parseKey } from "../keys.ts";
 import {
   type Bucket,
@@ -40,30 +41,22 @@ import {
   type MutableBucket,
   NO_VERSION,
   type ObjectInfo,
-  type ObjectStore,
   type ObjectVersion,
   type OpenedObject,
   type PageOptions,
   type PutOutcome,
+  type ReceiveOutcome,
+  type ReceivingStore,
   type StoredObject,
   type StoreOptions,
   type SwapOutcome,
   type VersionOptions,
 } from "../object-store.ts";
 import { CreateThread } from "./create-thread.ts";
-import {
-  Disk,
-  diskFault,
-  etagOf,
-  MODE_LOCKED,
-  MODE_OPEN,
-  microsecondsOf,
-  refuseAborted,
-  type TemporaryFile,
-} from "./disk.ts";
+import { Disk, diskFault, etagOf, MODE_LOCKED, MODE_OPEN, microsecondsOf, type TemporaryFile } from "./disk.ts";
 import { codeOf } from "./durability.ts";
 import { KeyLocks } from "./key-lock.ts";
-import { type ReceiveOutcome, receiveStream } from "./upload.ts";
+import { receiveStream } from "./upload.ts";
 
 const openAsync = promisify(open);
 const closeAsync = promisify(close);
@@ -90,20 +83,7 @@ export interface FileStoreOptions {
   readonly random: Random;
 }
 
-/** An object store that also takes uploads, which S3 takes by itself. */
-export interface FileStore extends ObjectStore, AsyncDisposable {
-  /**
-   * Streams an artifact into the ledger: created only when exactly `sizeBytes` bytes with SHA-256 `sha256` came.
-   * Reads no byte beyond `sizeBytes`.
-   */
-  receive(
-    key: string,
-    sha256: string,
-    sizeBytes: number,
-    stream: AsyncIterable<Uint8Array>,
-    options: CreateOptions,
-  ): Promise<ReceiveOutcome>;
-}
+export type FileStore = ReceivingStore & AsyncDisposable;
 
 /** Opens the store, makes its folders and sweeps `tmp`. Throws `Fault("STORE_UNAVAILABLE")` with the remedy. */
 export async function createFileStore(options: FileStoreOptions): Promise<FileStore> {

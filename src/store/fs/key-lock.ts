@@ -11,7 +11,8 @@ import { linkSync, readFileSync, statSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { Fault } from "../../std/faults.ts";
 import type { Clock } from "../../std/ports.ts";
-import { type Disk, diskFault, refuseAborted } from "./disk.ts";
+import { refuseAborted } from "../aborted.ts";
+import { type Disk, diskFault } from "./disk.ts";
 import { codeOf } from "./durability.ts";
 
 const SILENCE_MS = 30_000;

@@ -5,8 +5,9 @@
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { assert } from "../../std/assert.ts";
 import { formatBase64Url, formatHex, parseBase64Url, parseUtf8, utf8 } from "../../std/bytes.ts";
-import type { PutOutcome } from "../object-store.ts";
-import { type Disk, diskFault, refuseAborted, type TemporaryFile, writeAll } from "./disk.ts";
+import { refuseAborted } from "../aborted.ts";
+import type { UploadMismatch } from "../object-store.ts";
+import { type Disk, diskFault, type TemporaryFile, writeAll } from "./disk.ts";
 
 const DOMAIN = "datapilot/blob-token/v1\n";
 const MINIMUM_SECRET_BYTES = 32;
@@ -82,16 +83,6 @@ function parseClaims(payload: string): UploadClaims | undefined {
     ...(filename === undefined ? {} : { filename }),
   };
 }
-
-export interface UploadMismatch {
-  readonly outcome: "mismatch";
-  readonly field: "length" | "sha256";
-  readonly expected: string;
-  /** What came; a body that is too long is cut off, and then this is a lower bound. */
-  readonly received: string;
-}
-
-export type ReceiveOutcome = PutOutcome | UploadMismatch;
 
 class Mismatch extends Error {
   readonly found: UploadMismatch;

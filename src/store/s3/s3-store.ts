@@ -13,7 +13,7 @@ import { assert } from "../../std/assert.ts";
 import { formatHex, parseBase64, parseUtf8 } from "../../std/bytes.ts";
 import { Fault } from "../../std/faults.ts";
 import type { Clock } from "../../std/ports.ts";
-import type { ReceiveOutcome } from "../fs/upload.ts";
+import { refuseAborted } from "../aborted.ts";
 import { parseKey } from "../keys.ts";
 import type {
   Bucket,
@@ -24,11 +24,12 @@ import type {
   LockMode,
   MutableBucket,
   ObjectInfo,
-  ObjectStore,
   ObjectVersion,
   OpenedObject,
   PageOptions,
   PutOutcome,
+  ReceiveOutcome,
+  ReceivingStore,
   StoredObject,
   StoreOptions,
   SwapOutcome,
@@ -76,16 +77,8 @@ export interface PresignedGet {
   readonly seconds: number;
 }
 
-export interface S3Store extends ObjectStore, AsyncDisposable {
+export interface S3Store extends ReceivingStore, AsyncDisposable {
   readonly transport: S3Transport;
-  /** Streams an artifact into the ledger; created only when exactly these bytes came. `sha256` is hex. */
-  receive(
-    key: string,
-    sha256: string,
-    sizeBytes: number,
-    stream: AsyncIterable<Uint8Array>,
-    options: CreateOptions,
-  ): Promise<ReceiveOutcome>;
   /** An address for the upload of exactly these bytes, which the store checks and locks itself. */
   presignPut(put: PresignedPut): Promise<PresignedUrl>;
   presignGet(get: PresignedGet): Promise<PresignedUrl>;
@@ -454,11 +447,6 @@ class BucketStore implements S3Store {
       throw new Fault("REQUEST_INVALID", `${JSON.stringify(key.slice(0, 200))} is not a key of the ${bucket} bucket`);
     return path;
   }
-}
-
-function refuseAborted(signal: AbortSignal | undefined, doing: string): void {
-  if (signal?.aborted === true)
-    throw new Fault("STORE_UNAVAILABLE", `${doing} was cancelled before it took effect`, { cause: signal.reason });
 }
 
 async function asFault<T>(work: Promise<T>): Promise<T> {
