@@ -33,8 +33,12 @@ export interface S3Address {
 
 const EXAMPLE = "s3://minio.example.org:9000/ledger, or s3+http://127.0.0.1:9000/ledger without TLS";
 
+/** Texts of faults end in logs: credentials that somebody put into an address do not. */
 const wrong = (text: string, why: string): Fault =>
-  new Fault("REQUEST_INVALID", `The store's address ${JSON.stringify(text)} ${why}. It is to look like ${EXAMPLE}`);
+  new Fault(
+    "REQUEST_INVALID",
+    `The store's address ${JSON.stringify(text.replace(/\/\/.*@/s, "//…@"))} ${why}. It is to look like ${EXAMPLE}`,
+  );
 
 /** Throws the Fault REQUEST_INVALID. */
 export function parseS3Address(text: string): S3Address {
