@@ -55,8 +55,10 @@ import { listAliases } from "../query/aliases.ts";
 import { getApprovalRequest } from "../query/approval.ts";
 import { backtestPolicy } from "../query/backtest.ts";
 import { compareDatasetVersions } from "../query/compare-dataset-versions.ts";
+import { compareLocks } from "../query/compare-locks.ts";
 import { compareModelVersions } from "../query/compare-model-versions.ts";
 import { compareRuns } from "../query/compare-runs.ts";
+import { compareSchemas } from "../query/compare-schemas.ts";
 import { getGate } from "../query/gate.ts";
 import { getResource } from "../query/get.ts";
 import * as ledger from "../query/ledger.ts";
@@ -168,6 +170,7 @@ export function createServices(edge: Edge): readonly Served[] {
       DatasetService,
       {
         compareDatasetVersions: read(compareDatasetVersions),
+        compareSchemas: read(compareSchemas),
         createDataset: write(createDataset),
         createDatasetVersion: write(createDatasetVersion),
         createSchema: write(createSchema),
@@ -185,6 +188,7 @@ export function createServices(edge: Edge): readonly Served[] {
     [
       EnvironmentService,
       {
+        compareLocks: read(compareLocks),
         createCode: write(createCode),
         createEnvironment: write(createEnvironment),
         createEnvironmentLock: write(createEnvironmentLock),

@@ -47,8 +47,12 @@ async function walk(c: Context, direction: Direction, impact = false): Promise<v
   const nodes: LineageNode[] = [];
   let treeSize = 0;
   let truncated = false;
+  const classes = [...c.list("class")];
+  if (c.args.length === 0 && classes.length === 0)
+    throw new UsageError("Name what to begin at, or give --class to begin at all data that has such fields.");
   const request = {
     asOf: c.number("asOf") ?? 0,
+    classes,
     depth: c.number("depth") ?? 0,
     direction,
     kinds: [...c.list("kind")],
@@ -92,11 +96,11 @@ export function addLineage(program: Command, io: Io): void {
     words: "up <ref...>",
   });
   declare(lineage, io, {
-    example: "datapilot lineage down fraud/transactions@v7 --kind model.version",
-    options: WALK,
+    example: "datapilot lineage down --class pii --kind model.version --project fraud",
+    options: [["--class <class>...", "begin at all data of the project that has fields of this class"], ...WALK],
     run: (c) => walk(c, Direction.DOWN),
-    summary: "everything that rests on a record",
-    words: "down <ref...>",
+    summary: "everything that rests on a record, or on data of a class",
+    words: "down [ref...]",
   });
   declare(lineage, io, {
     example: "datapilot lineage impact fraud/transactions@v7",

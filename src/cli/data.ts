@@ -17,9 +17,11 @@ import {
   ModelVersionSchema,
   Tier,
 } from "../../gen/ts/animus/datapilot/record/v1/execution_pb.ts";
+import { Otherwise } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
 import { BatchGetDownloadUrlsResponseSchema } from "../../gen/ts/animus/datapilot/v1/artifact_pb.ts";
 import {
   CompareDatasetVersionsResponseSchema,
+  CompareSchemasResponseSchema,
   type Difference,
   GetGateResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
@@ -28,13 +30,16 @@ import { CompareModelVersionsResponseSchema } from "../../gen/ts/animus/datapilo
 import {
   GetResponseSchema,
   ListResponseSchema,
+  type Resource,
   WriteResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
+import { CompareLocksResponseSchema } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
+import { parseTime } from "../std/ports.ts";
 import { listAll } from "./client.ts";
 import { AS_OF, type Context, declare, REQUEST_ID, UsageError } from "./command.ts";
 import { readJson, required, SEVERITIES } from "./govern.ts";
 import { type Io, table } from "./io.ts";
-import { resourceLine, resourceTable, signatureText, statusText, written } from "./render.ts";
+import { enumWord, resourceLine, resourceTable, signatureText, statusText, written } from "./render.ts";
 import { download, uploadFiles } from "./transfer.ts";
 
 const parse = <T>(what: string, file: string, make: () => T): T => {
@@ -52,6 +57,12 @@ const choice = <T>(flag: string, text: string, values: Readonly<Record<string, T
     throw new UsageError(`--${flag} must be one of ${Object.keys(values).join(", ")}, not ${JSON.stringify(text)}.`);
   return value;
 };
+const comparison = (c: Context) => ({
+  asOf: c.number("asOf") ?? 0,
+  left: c.args[0] ?? "",
+  project: c.connect().project,
+  right: c.args[1] ?? "",
+});
 const differences = (rows: readonly Difference[]): string =>
   rows.length === 0
     ? "no difference\n"
@@ -88,6 +99,37 @@ async function transition(c: Context, to: string): Promise<void> {
     (m) => written(c.io, m),
   );
 }
+const rulesTable = (policies: readonly Resource[]): string => {
+  const rows = policies.flatMap((r) =>
+    r.body.case !== "policy"
+      ? []
+      : r.body.value.rules.map((rule) => [
+          r.name,
+          rule.id,
+          rule.when ?? "",
+          rule.require,
+          enumWord(rule.otherwise, Otherwise),
+        ]),
+  );
+  return rows.length === 0 ? "none\n" : table(["POLICY", "RULE", "WHEN", "REQUIRES", "OTHERWISE"], rows);
+};
+
+/** The last millisecond of a date, or the moment of a time. */
+function endOf(at: string): number {
+  const ms = parseTime(/^\d{4}-\d\d-\d\d$/.test(at) ? `${at}T23:59:59.999Z` : at);
+  if (ms === undefined) throw new UsageError(`--at takes a date or a time such as 2026-05-01T12:00:00Z, not ${at}.`);
+  return ms;
+}
+
+/** The newest record of each alias that is not younger than the given time. */
+function aliasesAt(history: readonly Resource[], untilMs: number): Resource[] {
+  const newest = new Map<string, Resource>();
+  for (const r of history)
+    if (r.body.case === "alias" && (parseTime(r.time) ?? Number.POSITIVE_INFINITY) <= untilMs)
+      newest.set(r.body.value.name, r);
+  return [...newest.values()];
+}
+
 const REASON: readonly (readonly [string, string])[] = [["--reason <text>", "why"], REQUEST_ID];
 const REVOKE: readonly (readonly [string, string])[] = [
   ...REASON,
@@ -169,6 +211,16 @@ export function addData(program: Command, io: Io): void {
     },
     summary: "one schema",
     words: "show <schema>",
+  });
+  declare(schema, io, {
+    example: "datapilot schema diff penguins-raw penguins",
+    options: [AS_OF],
+    run: async (c) =>
+      c.show(CompareSchemasResponseSchema, await c.connect().dataset.compareSchemas(comparison(c)), (m) =>
+        differences(m.fields),
+      ),
+    summary: "fields that differ between two schemas",
+    words: "diff <left> <right>",
   });
 
   const dataset = program.command("dataset").description("data and its versions");
@@ -309,6 +361,24 @@ export function addData(program: Command, io: Io): void {
 
   const quality = program.command("quality").description("measurements and gates");
   declare(quality, io, {
+    example: "datapilot quality rules --project zoo",
+    options: [AS_OF],
+    run: async (c) => {
+      const k = c.connect();
+      c.show(
+        ListResponseSchema,
+        await k.policy.listEffectivePolicies({
+          asOf: c.number("asOf") ?? 0,
+          project: k.project,
+          target: "quality.gate",
+        }),
+        (m) => rulesTable(m.resources),
+      );
+    },
+    summary: "the rules in force that gates judge by; `policy create` makes more",
+    words: "rules",
+  });
+  declare(quality, io, {
     example: "datapilot quality report penguins@v1 measurements.json",
     options: [["--run <run>", "run that measured"], REQUEST_ID],
     run: async (c) => {
@@ -438,6 +508,16 @@ export function addData(program: Command, io: Io): void {
     },
     summary: "locks of an environment",
     words: "locks <environment>",
+  });
+  declare(env, io, {
+    example: "datapilot env diff node24@v1 node24@v2",
+    options: [AS_OF],
+    run: async (c) =>
+      c.show(CompareLocksResponseSchema, await c.connect().environment.compareLocks(comparison(c)), (m) =>
+        differences(m.differences),
+      ),
+    summary: "what differs between two locks: images, lock files, runtimes, packages",
+    words: "diff <left> <right>",
   });
   declare(env, io, {
     example: "datapilot env approve node24@v1 --reason 'Scanned'",
@@ -614,23 +694,31 @@ export function addData(program: Command, io: Io): void {
     words: "alias <name> <version>",
   });
   declare(model, io, {
-    example: "datapilot model aliases scorer --history",
-    options: [["--history", "all that they ever pointed at"], AS_OF],
+    example: "datapilot model aliases scorer production --at 2026-05-01",
+    options: [
+      ["--history", "all that they ever pointed at"],
+      ["--at <time>", "what they pointed at then: a date (its end, in UTC), or a time as in RFC 3339"],
+      AS_OF,
+    ],
     run: async (c) => {
       const k = c.connect();
-      c.show(
-        ListResponseSchema,
-        await k.status.listAliases({
-          asOf: c.number("asOf") ?? 0,
-          filter: c.options["history"] === true ? "history = true" : "",
-          pageSize: 1000,
-          parent: c.args[0] ?? "",
-          project: k.project,
-        }),
-        (m) => resourceTable(m.resources),
-      );
+      const [parent = "", name] = c.args;
+      const at = c.text("at");
+      const untilMs = at === undefined ? undefined : endOf(at);
+      const terms = [
+        ...(c.options["history"] === true || at !== undefined ? ["history = true"] : []),
+        ...(name === undefined ? [] : [`name = ${JSON.stringify(name)}`]),
+      ];
+      const all = await listAll(k.status.listAliases, {
+        asOf: c.number("asOf") ?? 0,
+        filter: terms.join(" AND "),
+        parent,
+        project: k.project,
+      });
+      if (untilMs !== undefined) all.resources = aliasesAt(all.resources, untilMs);
+      c.show(ListResponseSchema, all, (m) => resourceTable(m.resources));
     },
-    summary: "aliases of a model",
-    words: "aliases <model>",
+    summary: "aliases of a model, now or at a time",
+    words: "aliases <model> [alias]",
   });
 }

@@ -18,6 +18,7 @@ import { type ProofReport, verifyProof } from "../verify/proof.ts";
 import { type Check, exitCodeOf } from "../verify/report.ts";
 import { type Context, declare, UsageError } from "./command.ts";
 import { EXIT, Exit, type Io, paint, printable, progress } from "./io.ts";
+import { hashFile } from "./transfer.ts";
 
 export interface VerifyPorts {
   /** Native signatures with the strict rules. */
@@ -245,19 +246,27 @@ export function addVerify(program: Command, io: Io, ports: VerifyPorts): void {
     words: "receipt <file>",
   });
   declare(verify, io, {
-    example: "datapilot verify record record.json --proof record.tlog-proof --policy trust/policy.txt",
-    options: [...TRUST, ["--proof <file>", "its receipt (.tlog-proof)"], ["--limit <name=value>...", "raise a limit"]],
+    example:
+      "datapilot verify record version.json --proof version.tlog-proof --file model.json --policy trust/policy.txt",
+    options: [
+      ...TRUST,
+      ["--proof <file>", "its receipt (.tlog-proof)"],
+      ["--file <file>", "a file that the record must name: the bytes of an artifact, or of a version"],
+      ["--limit <name=value>...", "raise a limit"],
+    ],
     remote: false,
     run: async (c) => {
       const proof = c.text("proof");
       if (proof === undefined) throw new UsageError("--proof FILE is needed: the receipt of the record.");
+      const file = c.text("file");
+      const content = file === undefined ? undefined : await hashFile(file);
       const report = await asked(() =>
-        verifyProof(readFileSync(proof), readFileSync(c.args[0] ?? ""), trustOf(c, ports), limitsOf(c)),
+        verifyProof(readFileSync(proof), readFileSync(c.args[0] ?? ""), trustOf(c, ports), limitsOf(c), content),
       );
       c.print(report as unknown as JsonValue, () => reportText(io, report));
       ended(exitCodeOf(report.verdict));
     },
-    summary: "check a record's bytes against its receipt",
+    summary: "check a record's bytes against its receipt, and a file against the record",
     words: "record <file>",
   });
   declare(verify, io, {

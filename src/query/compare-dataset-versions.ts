@@ -8,10 +8,9 @@ import {
 import type { Caller } from "../identity/caller.ts";
 import type { IndexReader } from "../index/index.ts";
 import { canonicalize } from "../record/canonical.ts";
-import type { Json, JsonObject } from "../record/json.ts";
 import type { RecordId } from "../std/brand.ts";
 import { type Reads, readerAsOf } from "./as-of.ts";
-import { differences, fileFacts } from "./differences.ts";
+import { differences, fieldFacts, fileFacts } from "./differences.ts";
 import { findVisible } from "./get.ts";
 import { objects, textOf } from "./json-parts.ts";
 import type { Facts } from "./run-facts.ts";
@@ -50,20 +49,6 @@ function versionFacts(reader: IndexReader, id: RecordId): VersionFacts {
   for (const { column, metric, value } of objects(body["statistics"]))
     statistics.set(`${textOf(column)}.${textOf(metric)}`, canonicalize(value ?? 0));
   const schema = record?.links.find((l) => l.rel === "schema")?.to;
-  const fields = new Map<string, string>();
-  putFields(fields, schema === undefined ? undefined : reader.record(schema)?.record.body["fields"], "");
+  const fields = fieldFacts(schema === undefined ? {} : (reader.record(schema)?.record.body ?? {}));
   return { files: fileFacts(body, ""), fields, statistics };
-}
-
-function putFields(facts: Map<string, string>, fields: Json | undefined, at: string): void {
-  for (const field of objects(fields)) {
-    const path = `${at}${textOf(field["name"])}`;
-    const shown: JsonObject = {
-      classes: field["classes"] ?? [],
-      nullable: field["nullable"] === true,
-      type: field["type"] ?? "",
-    };
-    facts.set(path, canonicalize(shown));
-    putFields(facts, field["children"], `${path}.`);
-  }
 }

@@ -21,15 +21,18 @@ import {
   type TraverseResponse,
   TraverseResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/lineage_pb.ts";
-import { callerPermissions } from "../identity/authorise.ts";
+import { authorise, callerPermissions, notFound } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
+import { findProject } from "../identity/ledger.ts";
 import type { IndexReader } from "../index/index.ts";
 import * as walk from "../index/lineage.ts";
+import type { Json } from "../record/json.ts";
 import { assertDefined } from "../std/assert.ts";
 import type { RecordId } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
 import { type Reads, readerAsOf } from "./as-of.ts";
 import { findVisible } from "./get.ts";
+import { objects, textOf } from "./json-parts.ts";
 import { visibleTo } from "./names.ts";
 import { toResource } from "./resource.ts";
 import { permissionToList } from "./visible.ts";
@@ -178,15 +181,16 @@ function walkFrom(
   { direction, selects }: { readonly direction: walk.Direction; readonly selects: boolean },
   isAnswered: (index: number, depth: number) => boolean,
 ): Walked {
-  const { roots, project, depth } = request;
-  if (roots.length === 0 || roots.length > MAX_ROOTS)
+  const { roots, project, depth, classes } = request;
+  const classified = classes.length === 0 ? [] : classifiedVersions(reads, reader, caller, project, new Set(classes));
+  if ((roots.length === 0 && classes.length === 0) || roots.length > MAX_ROOTS)
     throw new Fault("REQUEST_INVALID", `roots has ${roots.length} members: give 1 to ${MAX_ROOTS}`, {
       fields: [{ field: "roots", description: `has ${roots.length} members` }],
     });
   const limit = request.limit === 0 ? MAX_NODES : request.limit;
   if (limit > MAX_NODES) throw new Fault("LIMIT_EXCEEDED", `limit is above ${MAX_NODES}: ask for fewer nodes`);
   const found = walk.traverse(reader, {
-    roots: roots.map((name) => indexOf(reads, reader, caller, name, project)),
+    roots: [...new Set([...roots.map((name) => indexOf(reads, reader, caller, name, project)), ...classified])],
     direction,
     ...(depth === 0 ? {} : { depth }),
     limit: selects ? MAX_WALKED : limit,
@@ -201,6 +205,46 @@ function walkFrom(
     truncated: found.truncated || answered.length > limit || found.withheld.length > limit,
   };
 }
+
+/** Dataset versions of a project whose schema has a field of one of the classes. */
+function classifiedVersions(
+  reads: Reads,
+  reader: IndexReader,
+  caller: Caller,
+  projectText: string,
+  classes: ReadonlySet<string>,
+): number[] {
+  using now = reads.log.index.reader();
+  const project = findProject(now, projectText);
+  if (project === undefined) throw notFound("project");
+  authorise(now, caller, project, "read", reads.clock.now());
+  const known = new Map<number, boolean>();
+  const isClassified = (schema: number): boolean => {
+    let is = known.get(schema);
+    if (is === undefined) {
+      const { record } = assertDefined(reader.entry(schema), "what is linked is there");
+      is = hasClass(reader.record(record)?.record.body["fields"], classes);
+      known.set(schema, is);
+    }
+    return is;
+  };
+  const found: number[] = [];
+  for (let from = 0; ; ) {
+    const page = reader.list({ from, kinds: ["dataset.version"], limit: PAGE_EDGES, project });
+    found.push(
+      ...page.filter((i) => reader.out(i).some(({ rel, target }) => rel === "schema" && isClassified(target))),
+    );
+    if (page.length < PAGE_EDGES) return found;
+    from = (page.at(-1) ?? 0) + 1;
+  }
+}
+
+const hasClass = (fields: Json | undefined, classes: ReadonlySet<string>): boolean =>
+  objects(fields).some(
+    (field) =>
+      (Array.isArray(field["classes"]) && field["classes"].some((c) => classes.has(textOf(c)))) ||
+      hasClass(field["children"], classes),
+  );
 
 function depthsOf({ nodes, levels }: walk.Traversal): Map<number, number> {
   const depths = new Map<number, number>();

@@ -1,6 +1,6 @@
 /** A project at work, for tests of runs, models and lineage: data, environments, runs and what they put out. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { Custody } from "../../gen/ts/animus/datapilot/record/v1/data_pb.ts";
+import { Custody, type SchemaFieldSchema } from "../../gen/ts/animus/datapilot/record/v1/data_pb.ts";
 import {
   Assurance,
   FileRole,
@@ -22,6 +22,7 @@ import { createEnvironment } from "../../src/command/create-environment.ts";
 import { createEnvironmentLock } from "../../src/command/create-environment-lock.ts";
 import { createModel } from "../../src/command/create-model.ts";
 import { createModelVersion } from "../../src/command/create-model-version.ts";
+import { createSchema } from "../../src/command/create-schema.ts";
 import { finishRun } from "../../src/command/finish-run.ts";
 import { startRun } from "../../src/command/start-run.ts";
 import type { Caller } from "../../src/identity/caller.ts";
@@ -48,16 +49,22 @@ export class Lab {
     this.project = project;
   }
 
-  async dataset(name: string, text: string, derivedFrom: readonly string[] = []): Promise<Resource> {
+  async dataset(name: string, text: string, derivedFrom: readonly string[] = [], schema = ""): Promise<Resource> {
     const { caller, project, world } = this;
     const { deps } = world;
     await createDataset(deps, caller, create(data.CreateDatasetRequestSchema, { project, dataset: { name } }));
     const { digest, sizeBytes } = await world.artifact(caller, project, text);
     const files = [{ path: "rows.jsonl", digest, sizeBytes }];
     const version = { custody: Custody.LEDGER, files, rows: text.length };
-    const request = { dataset: name, derivedFrom: [...derivedFrom], project, version };
+    const request = { dataset: name, derivedFrom: [...derivedFrom], project, schema, version };
     const made = await createDatasetVersion(deps, caller, create(data.CreateDatasetVersionRequestSchema, request));
     return assertDefined(made.resource, "a version");
+  }
+
+  async schema(name: string, fields: readonly MessageInitShape<typeof SchemaFieldSchema>[]): Promise<Resource> {
+    const request = { project: this.project, schema: { fields: [...fields], name } };
+    const made = await createSchema(this.world.deps, this.caller, create(data.CreateSchemaRequestSchema, request));
+    return assertDefined(made.resource, "a schema");
   }
 
   async lock(name: string, packages = sha("a")): Promise<Resource> {

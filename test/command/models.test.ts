@@ -5,7 +5,9 @@ import { RunStatus } from "../../gen/ts/animus/datapilot/record/v1/execution_pb.
 import { CompareRequestSchema } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
 import type { Caller } from "../../src/identity/caller.ts";
 import { compareDatasetVersions } from "../../src/query/compare-dataset-versions.ts";
+import { compareLocks } from "../../src/query/compare-locks.ts";
 import { compareModelVersions } from "../../src/query/compare-model-versions.ts";
+import { compareSchemas } from "../../src/query/compare-schemas.ts";
 import { Lab, sha } from "./lab.ts";
 import { createWorld, newProject, refused, type World } from "./world.ts";
 
@@ -69,6 +71,25 @@ it("says why two versions differ", async () => {
   expect(treeSize).toBe(world.deps.log.index.watermark.size);
   expect(differences.map((d) => d.path)).toEqual(["files.model.json", "metrics.auc", "params.lr", "runs"]);
   expect(differences.find((d) => d.path === "params.lr")).toMatchObject({ left: '"0.1"', right: '"0.2"' });
+});
+
+it("says how two schemas and two locks differ", async () => {
+  await lab.schema("old", [
+    { name: "id", type: "int64" },
+    { name: "gone", type: "bool" },
+  ]);
+  await lab.schema("new", [{ classes: ["key"], name: "id", type: "int64" }]);
+  const schemas = create(CompareRequestSchema, { left: "fraud/old", project: "fraud", right: "fraud/new" });
+  expect(compareSchemas(world.deps, caller, schemas).fields).toMatchObject([
+    { path: "gone", right: "" },
+    { left: '{"classes":[],"nullable":false,"type":"int64"}', path: "id" },
+  ]);
+  const [left, right] = [await lab.lock("py"), await lab.lock("py2", `sha256:${"d".repeat(64)}`)];
+  const locks = create(CompareRequestSchema, { left: left.record, project: "fraud", right: right.record });
+  expect(compareLocks(world.deps, caller, locks).differences).toMatchObject([
+    { path: "packages_digest", right: `"sha256:${"d".repeat(64)}"` },
+  ]);
+  await refused(() => compareLocks(world.deps, caller, { ...locks, right: "fraud/new" }), "NOT_FOUND");
 });
 
 it("says how two versions of data differ", async () => {

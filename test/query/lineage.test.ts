@@ -145,3 +145,19 @@ it("counts what an alias points at as relied on", async () => {
   const impact = await walked(getImpact, caller, ["fraud/raw@v1"], { kinds: ["dataset.version"] });
   expect(impact.nodes.map((n) => n.record)).toEqual([ids.clean]);
 });
+
+it("begins at all data with fields of a class", async () => {
+  const person = { classes: ["pii"], name: "email", type: "string" };
+  const deep = { children: [person], name: "who", type: "struct" };
+  const schema = await fraud.schema("people", [{ name: "id", type: "int64" }, deep]);
+  const plain = await fraud.schema("codes", [{ classes: ["key"], name: "id", type: "int64" }]);
+  const people = await fraud.dataset("people", "people", [], schema.record);
+  await fraud.dataset("zip", "zip codes", [], plain.record);
+  const kept = await fraud.dataset("segments", "segments", [people.record]);
+  const ask: Ask = { classes: ["pii"], direction: api.Direction.DOWN, kinds: ["dataset.version"] };
+  const { nodes } = await walked(traverse, caller, [], ask);
+  expect(nodes.map((n) => n.record)).toEqual([people.record, kept.record]);
+  expect((await walked(traverse, caller, [], { ...ask, classes: ["pci"] })).nodes).toEqual([]);
+  await refused(() => walked(traverse, outsider, [], { ...ask, project: "shared" }), "NOT_FOUND");
+  await refused(() => walked(traverse, caller, [], { ...ask, classes: [] }), "REQUEST_INVALID");
+});

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { utf8 } from "../../src/std/bytes.ts";
 import { DEFAULT_LIMITS } from "../../src/verify/limits.ts";
-import { type ProofReport, verifyProof } from "../../src/verify/proof.ts";
+import { namesContent, type ProofReport, verifyProof } from "../../src/verify/proof.ts";
 import { readFile, trustOf } from "./vector-runner.ts";
 import type { Given } from "./vectors.ts";
 
@@ -60,6 +60,19 @@ it("is incomplete without the entry, and with a kept note that it has no proof f
   const bare = verify(proof.replace(/^extra .*\n/m, ""), record);
   expect(bare).toMatchObject({ record: null, verdict: "incomplete" });
   expect(verify(proof, record, { ...GIVEN, kept: ["kept"] }).verdict).toBe("incomplete");
+});
+
+it("says whether the record names a file", () => {
+  const other = `sha256:${"5".repeat(64)}`;
+  const report = verifyProof(utf8(proof), record, trustOf(GIVEN), DEFAULT_LIMITS, other);
+  expect(found(report)).toBe("content content.digest");
+  const tampered = verifyProof(utf8(proof), utf8("{}"), trustOf(GIVEN), DEFAULT_LIMITS, other);
+  expect(tampered.checks.at(-1)).toMatchObject({ id: "content", status: "skipped" });
+  const links = [{ rel: "manifest", to: other }] as never;
+  expect(namesContent({ body: { digest: other }, links: [] }, other)).toBe(true);
+  expect(namesContent({ body: { files: [{ digest: other, path: "a" }] }, links: [] }, other)).toBe(true);
+  expect(namesContent({ body: { files: [other, null], name: other }, links: [] }, other)).toBe(false);
+  expect(namesContent({ body: {}, links }, other)).toBeUndefined();
 });
 
 it("refuses a question with a kept note that no key signed", () => {

@@ -8,6 +8,8 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Code, Environment, EnvironmentLock, Experiment, Host, Metric, ObservedEnvironment, Param, Run, RunBatch, RunFile, RunFinish } from "../record/v1/execution_pb.ts";
 import { file_animus_datapilot_record_v1_execution } from "../record/v1/execution_pb.ts";
+import type { CompareRequestSchema, Difference } from "./dataset_pb.ts";
+import { file_animus_datapilot_v1_dataset } from "./dataset_pb.ts";
 import type { GetRequestSchema, GetResponseSchema, ListRequestSchema, ListResponseSchema, Receipt, Resource, WriteResponseSchema } from "./resource_pb.ts";
 import { file_animus_datapilot_v1_resource } from "./resource_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -16,7 +18,35 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file animus/datapilot/v1/run.proto.
  */
 export const file_animus_datapilot_v1_run: GenFile = /*@__PURE__*/
-  fileDesc("Ch1hbmltdXMvZGF0YXBpbG90L3YxL3J1bi5wcm90bxITYW5pbXVzLmRhdGFwaWxvdC52MSKUAQoYQ3JlYXRlRW52aXJvbm1lbnRSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEjwKC2Vudmlyb25tZW50GAQgASgLMicuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuRW52aXJvbm1lbnQiogEKGFVwZGF0ZUVudmlyb25tZW50UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNdmFsaWRhdGVfb25seRgDIAEoCBI8CgtlbnZpcm9ubWVudBgEIAEoCzInLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkVudmlyb25tZW50EgwKBGV0YWcYBSABKAkiygEKHENyZWF0ZUVudmlyb25tZW50TG9ja1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSEwoLZW52aXJvbm1lbnQYBCABKAkSOQoEbG9jaxgFIAEoCzIrLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkVudmlyb25tZW50TG9jaxIMCgRzYm9tGAYgASgJEhAKCHBhY2thZ2VzGAcgASgJIo0BChFDcmVhdGVDb2RlUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNdmFsaWRhdGVfb25seRgDIAEoCBIuCgRjb2RlGAQgASgLMiAuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuQ29kZRIMCgRkaWZmGAUgASgJIpEBChdDcmVhdGVFeHBlcmltZW50UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNdmFsaWRhdGVfb25seRgDIAEoCBI6CgpleHBlcmltZW50GAQgASgLMiYuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuRXhwZXJpbWVudCKVAQoHUnVuUGxhbhIsCgNydW4YASABKAsyHy5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5SdW4SDAoEY29kZRgCIAEoCRIYChBlbnZpcm9ubWVudF9sb2NrGAMgASgJEhIKCmV4cGVyaW1lbnQYBCABKAkSDgoGcGFyZW50GAUgASgJEhAKCHJldHJ5X29mGAYgASgJIokBCg5QbGFuUnVuUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNdmFsaWRhdGVfb25seRgDIAEoCBIqCgRwbGFuGAQgASgLMhwuYW5pbXVzLmRhdGFwaWxvdC52MS5SdW5QbGFuEg8KB2RyeV9ydW4YBSABKAginQEKD1BsYW5SdW5SZXNwb25zZRIqCgNydW4YASABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEi0KB3JlY2VpcHQYAiABKAsyHC5hbmltdXMuZGF0YXBpbG90LnYxLlJlY2VpcHQSLwoIZGVjaXNpb24YAyABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlIvkBCg9TdGFydFJ1blJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSCwoDcnVuGAQgASgJEioKBHBsYW4YBSABKAsyHC5hbmltdXMuZGF0YXBpbG90LnYxLlJ1blBsYW4SLgoEaG9zdBgGIAEoCzIgLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkhvc3QSQQoIb2JzZXJ2ZWQYByABKAsyLy5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5PYnNlcnZlZEVudmlyb25tZW50IpgCChBTdGFydFJ1blJlc3BvbnNlEioKA3J1bhgBIAEoCzIdLmFuaW11cy5kYXRhcGlsb3QudjEuUmVzb3VyY2USLAoFc3RhcnQYAiABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEi0KB3JlY2VpcHQYAyABKAsyHC5hbmltdXMuZGF0YXBpbG90LnYxLlJlY2VpcHQSLwoIZGVjaXNpb24YBCABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEjcKEGFwcHJvdmFsX3JlcXVlc3QYBSABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEhEKCXJ1bl90b2tlbhgGIAEoCSKdAQobQmF0Y2hBcHBlbmRSdW5FdmVudHNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEgsKA3J1bhgEIAEoCRI1CgdiYXRjaGVzGAUgAygLMiQuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuUnVuQmF0Y2gicwocQmF0Y2hBcHBlbmRSdW5FdmVudHNSZXNwb25zZRITCgt0aHJvdWdoX3NlcRgBIAEoDRItCgdyZWNlaXB0GAIgASgLMhwuYW5pbXVzLmRhdGFwaWxvdC52MS5SZWNlaXB0Eg8KB3JlY29yZHMYAyADKAkiawoWQXBwZW5kUnVuRXZlbnRzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEgsKA3J1bhgCIAEoCRIzCgViYXRjaBgDIAEoCzIkLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlJ1bkJhdGNoIl0KF0FwcGVuZFJ1bkV2ZW50c1Jlc3BvbnNlEhMKC3Rocm91Z2hfc2VxGAEgASgNEi0KB3JlY2VpcHQYAiABKAsyHC5hbmltdXMuZGF0YXBpbG90LnYxLlJlY2VpcHQikgEKEEZpbmlzaFJ1blJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSCwoDcnVuGAQgASgJEjUKBmZpbmlzaBgFIAEoCzIlLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlJ1bkZpbmlzaCIwChBIZWFydGJlYXRSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSCwoDcnVuGAIgASgJIi0KEUhlYXJ0YmVhdFJlc3BvbnNlEhgKEGNhbmNlbF9yZXF1ZXN0ZWQYASABKAgiMAoQQ2FuY2VsUnVuUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEgsKA3J1bhgCIAEoCSITChFDYW5jZWxSdW5SZXNwb25zZSLwAQoKUnVuU3VtbWFyeRIzCgdtZXRyaWNzGAEgAygLMiIuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuTWV0cmljEjEKBnBhcmFtcxgCIAMoCzIhLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlBhcmFtEjIKBWZpbGVzGAMgAygLMiMuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuUnVuRmlsZRIPCgdiYXRjaGVzGAQgASgNEjUKBmZpbmlzaBgFIAEoCzIlLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlJ1bkZpbmlzaCLgAQoOR2V0UnVuUmVzcG9uc2USKgoDcnVuGAEgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRIwCgdzdW1tYXJ5GAIgASgLMh8uYW5pbXVzLmRhdGFwaWxvdC52MS5SdW5TdW1tYXJ5EiwKBXN0YXJ0GAMgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRIvCghkZWNpc2lvbhgEIAEoCzIdLmFuaW11cy5kYXRhcGlsb3QudjEuUmVzb3VyY2USEQoJdHJlZV9zaXplGAUgASgNIkIKEkNvbXBhcmVSdW5zUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEgwKBHJ1bnMYAiADKAkSDQoFYXNfb2YYAyABKA0iPgoNQ29tcGFyZWRWYWx1ZRIMCgRwYXRoGAEgASgJEg4KBnZhbHVlcxgCIAMoCRIPCgdkaWZmZXJzGAMgASgIIlwKE0NvbXBhcmVSdW5zUmVzcG9uc2USMgoGdmFsdWVzGAEgAygLMiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Db21wYXJlZFZhbHVlEhEKCXRyZWVfc2l6ZRgCIAEoDSJUChhMaXN0TWV0cmljSGlzdG9yeVJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRILCgNydW4YAiABKAkSCwoDa2V5GAMgASgJEg0KBWFzX29mGAQgASgNImMKGUxpc3RNZXRyaWNIaXN0b3J5UmVzcG9uc2USMwoHbWV0cmljcxgBIAMoCzIiLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLk1ldHJpYxIRCgl0cmVlX3NpemUYAiABKA0y4AYKEkVudmlyb25tZW50U2VydmljZRJmChFDcmVhdGVFbnZpcm9ubWVudBItLmFuaW11cy5kYXRhcGlsb3QudjEuQ3JlYXRlRW52aXJvbm1lbnRSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlEmYKEVVwZGF0ZUVudmlyb25tZW50Ei0uYW5pbXVzLmRhdGFwaWxvdC52MS5VcGRhdGVFbnZpcm9ubWVudFJlcXVlc3QaIi5hbmltdXMuZGF0YXBpbG90LnYxLldyaXRlUmVzcG9uc2USUwoOR2V0RW52aXJvbm1lbnQSHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaIC5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlc3BvbnNlElcKEExpc3RFbnZpcm9ubWVudHMSIC5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXF1ZXN0GiEuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVzcG9uc2USbgoVQ3JlYXRlRW52aXJvbm1lbnRMb2NrEjEuYW5pbXVzLmRhdGFwaWxvdC52MS5DcmVhdGVFbnZpcm9ubWVudExvY2tSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlElcKEkdldEVudmlyb25tZW50TG9jaxIfLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UmVxdWVzdBogLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UmVzcG9uc2USWwoUTGlzdEVudmlyb25tZW50TG9ja3MSIC5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXF1ZXN0GiEuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVzcG9uc2USWAoKQ3JlYXRlQ29kZRImLmFuaW11cy5kYXRhcGlsb3QudjEuQ3JlYXRlQ29kZVJlcXVlc3QaIi5hbmltdXMuZGF0YXBpbG90LnYxLldyaXRlUmVzcG9uc2USTAoHR2V0Q29kZRIfLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UmVxdWVzdBogLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UmVzcG9uc2UywwoKClJ1blNlcnZpY2USZAoQQ3JlYXRlRXhwZXJpbWVudBIsLmFuaW11cy5kYXRhcGlsb3QudjEuQ3JlYXRlRXhwZXJpbWVudFJlcXVlc3QaIi5hbmltdXMuZGF0YXBpbG90LnYxLldyaXRlUmVzcG9uc2USUgoNR2V0RXhwZXJpbWVudBIfLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UmVxdWVzdBogLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UmVzcG9uc2USVgoPTGlzdEV4cGVyaW1lbnRzEiAuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVxdWVzdBohLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlc3BvbnNlElQKB1BsYW5SdW4SIy5hbmltdXMuZGF0YXBpbG90LnYxLlBsYW5SdW5SZXF1ZXN0GiQuYW5pbXVzLmRhdGFwaWxvdC52MS5QbGFuUnVuUmVzcG9uc2USVwoIU3RhcnRSdW4SJC5hbmltdXMuZGF0YXBpbG90LnYxLlN0YXJ0UnVuUmVxdWVzdBolLmFuaW11cy5kYXRhcGlsb3QudjEuU3RhcnRSdW5SZXNwb25zZRJ7ChRCYXRjaEFwcGVuZFJ1bkV2ZW50cxIwLmFuaW11cy5kYXRhcGlsb3QudjEuQmF0Y2hBcHBlbmRSdW5FdmVudHNSZXF1ZXN0GjEuYW5pbXVzLmRhdGFwaWxvdC52MS5CYXRjaEFwcGVuZFJ1bkV2ZW50c1Jlc3BvbnNlEnAKD0FwcGVuZFJ1bkV2ZW50cxIrLmFuaW11cy5kYXRhcGlsb3QudjEuQXBwZW5kUnVuRXZlbnRzUmVxdWVzdBosLmFuaW11cy5kYXRhcGlsb3QudjEuQXBwZW5kUnVuRXZlbnRzUmVzcG9uc2UoATABElYKCUZpbmlzaFJ1bhIlLmFuaW11cy5kYXRhcGlsb3QudjEuRmluaXNoUnVuUmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJaCglIZWFydGJlYXQSJS5hbmltdXMuZGF0YXBpbG90LnYxLkhlYXJ0YmVhdFJlcXVlc3QaJi5hbmltdXMuZGF0YXBpbG90LnYxLkhlYXJ0YmVhdFJlc3BvbnNlEloKCUNhbmNlbFJ1bhIlLmFuaW11cy5kYXRhcGlsb3QudjEuQ2FuY2VsUnVuUmVxdWVzdBomLmFuaW11cy5kYXRhcGlsb3QudjEuQ2FuY2VsUnVuUmVzcG9uc2USTgoGR2V0UnVuEh8uYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXF1ZXN0GiMuYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSdW5SZXNwb25zZRJPCghMaXN0UnVucxIgLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlcXVlc3QaIS5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXNwb25zZRJgCgtDb21wYXJlUnVucxInLmFuaW11cy5kYXRhcGlsb3QudjEuQ29tcGFyZVJ1bnNSZXF1ZXN0GiguYW5pbXVzLmRhdGFwaWxvdC52MS5Db21wYXJlUnVuc1Jlc3BvbnNlEnIKEUxpc3RNZXRyaWNIaXN0b3J5Ei0uYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0TWV0cmljSGlzdG9yeVJlcXVlc3QaLi5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RNZXRyaWNIaXN0b3J5UmVzcG9uc2ViBnByb3RvMw", [file_animus_datapilot_record_v1_execution, file_animus_datapilot_v1_resource]);
+  fileDesc("Ch1hbmltdXMvZGF0YXBpbG90L3YxL3J1bi5wcm90bxITYW5pbXVzLmRhdGFwaWxvdC52MSJfChRDb21wYXJlTG9ja3NSZXNwb25zZRI0CgtkaWZmZXJlbmNlcxgBIAMoCzIfLmFuaW11cy5kYXRhcGlsb3QudjEuRGlmZmVyZW5jZRIRCgl0cmVlX3NpemUYAiABKA0ilAEKGENyZWF0ZUVudmlyb25tZW50UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNdmFsaWRhdGVfb25seRgDIAEoCBI8CgtlbnZpcm9ubWVudBgEIAEoCzInLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkVudmlyb25tZW50IqIBChhVcGRhdGVFbnZpcm9ubWVudFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSPAoLZW52aXJvbm1lbnQYBCABKAsyJy5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5FbnZpcm9ubWVudBIMCgRldGFnGAUgASgJIsoBChxDcmVhdGVFbnZpcm9ubWVudExvY2tSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEhMKC2Vudmlyb25tZW50GAQgASgJEjkKBGxvY2sYBSABKAsyKy5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5FbnZpcm9ubWVudExvY2sSDAoEc2JvbRgGIAEoCRIQCghwYWNrYWdlcxgHIAEoCSKNAQoRQ3JlYXRlQ29kZVJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSLgoEY29kZRgEIAEoCzIgLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkNvZGUSDAoEZGlmZhgFIAEoCSKRAQoXQ3JlYXRlRXhwZXJpbWVudFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSOgoKZXhwZXJpbWVudBgEIAEoCzImLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkV4cGVyaW1lbnQilQEKB1J1blBsYW4SLAoDcnVuGAEgASgLMh8uYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuUnVuEgwKBGNvZGUYAiABKAkSGAoQZW52aXJvbm1lbnRfbG9jaxgDIAEoCRISCgpleHBlcmltZW50GAQgASgJEg4KBnBhcmVudBgFIAEoCRIQCghyZXRyeV9vZhgGIAEoCSKJAQoOUGxhblJ1blJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSKgoEcGxhbhgEIAEoCzIcLmFuaW11cy5kYXRhcGlsb3QudjEuUnVuUGxhbhIPCgdkcnlfcnVuGAUgASgIIp0BCg9QbGFuUnVuUmVzcG9uc2USKgoDcnVuGAEgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRItCgdyZWNlaXB0GAIgASgLMhwuYW5pbXVzLmRhdGFwaWxvdC52MS5SZWNlaXB0Ei8KCGRlY2lzaW9uGAMgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZSL5AQoPU3RhcnRSdW5SZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEgsKA3J1bhgEIAEoCRIqCgRwbGFuGAUgASgLMhwuYW5pbXVzLmRhdGFwaWxvdC52MS5SdW5QbGFuEi4KBGhvc3QYBiABKAsyIC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5Ib3N0EkEKCG9ic2VydmVkGAcgASgLMi8uYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuT2JzZXJ2ZWRFbnZpcm9ubWVudCKYAgoQU3RhcnRSdW5SZXNwb25zZRIqCgNydW4YASABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEiwKBXN0YXJ0GAIgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRItCgdyZWNlaXB0GAMgASgLMhwuYW5pbXVzLmRhdGFwaWxvdC52MS5SZWNlaXB0Ei8KCGRlY2lzaW9uGAQgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRI3ChBhcHByb3ZhbF9yZXF1ZXN0GAUgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRIRCglydW5fdG9rZW4YBiABKAkinQEKG0JhdGNoQXBwZW5kUnVuRXZlbnRzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNdmFsaWRhdGVfb25seRgDIAEoCBILCgNydW4YBCABKAkSNQoHYmF0Y2hlcxgFIAMoCzIkLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlJ1bkJhdGNoInMKHEJhdGNoQXBwZW5kUnVuRXZlbnRzUmVzcG9uc2USEwoLdGhyb3VnaF9zZXEYASABKA0SLQoHcmVjZWlwdBgCIAEoCzIcLmFuaW11cy5kYXRhcGlsb3QudjEuUmVjZWlwdBIPCgdyZWNvcmRzGAMgAygJImsKFkFwcGVuZFJ1bkV2ZW50c1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRILCgNydW4YAiABKAkSMwoFYmF0Y2gYAyABKAsyJC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5SdW5CYXRjaCJdChdBcHBlbmRSdW5FdmVudHNSZXNwb25zZRITCgt0aHJvdWdoX3NlcRgBIAEoDRItCgdyZWNlaXB0GAIgASgLMhwuYW5pbXVzLmRhdGFwaWxvdC52MS5SZWNlaXB0IpIBChBGaW5pc2hSdW5SZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEgsKA3J1bhgEIAEoCRI1CgZmaW5pc2gYBSABKAsyJS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5SdW5GaW5pc2giMAoQSGVhcnRiZWF0UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEgsKA3J1bhgCIAEoCSItChFIZWFydGJlYXRSZXNwb25zZRIYChBjYW5jZWxfcmVxdWVzdGVkGAEgASgIIjAKEENhbmNlbFJ1blJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRILCgNydW4YAiABKAkiEwoRQ2FuY2VsUnVuUmVzcG9uc2Ui8AEKClJ1blN1bW1hcnkSMwoHbWV0cmljcxgBIAMoCzIiLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLk1ldHJpYxIxCgZwYXJhbXMYAiADKAsyIS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5QYXJhbRIyCgVmaWxlcxgDIAMoCzIjLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlJ1bkZpbGUSDwoHYmF0Y2hlcxgEIAEoDRI1CgZmaW5pc2gYBSABKAsyJS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5SdW5GaW5pc2gi4AEKDkdldFJ1blJlc3BvbnNlEioKA3J1bhgBIAEoCzIdLmFuaW11cy5kYXRhcGlsb3QudjEuUmVzb3VyY2USMAoHc3VtbWFyeRgCIAEoCzIfLmFuaW11cy5kYXRhcGlsb3QudjEuUnVuU3VtbWFyeRIsCgVzdGFydBgDIAEoCzIdLmFuaW11cy5kYXRhcGlsb3QudjEuUmVzb3VyY2USLwoIZGVjaXNpb24YBCABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEhEKCXRyZWVfc2l6ZRgFIAEoDSJCChJDb21wYXJlUnVuc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIMCgRydW5zGAIgAygJEg0KBWFzX29mGAMgASgNIj4KDUNvbXBhcmVkVmFsdWUSDAoEcGF0aBgBIAEoCRIOCgZ2YWx1ZXMYAiADKAkSDwoHZGlmZmVycxgDIAEoCCJcChNDb21wYXJlUnVuc1Jlc3BvbnNlEjIKBnZhbHVlcxgBIAMoCzIiLmFuaW11cy5kYXRhcGlsb3QudjEuQ29tcGFyZWRWYWx1ZRIRCgl0cmVlX3NpemUYAiABKA0iVAoYTGlzdE1ldHJpY0hpc3RvcnlSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSCwoDcnVuGAIgASgJEgsKA2tleRgDIAEoCRINCgVhc19vZhgEIAEoDSJjChlMaXN0TWV0cmljSGlzdG9yeVJlc3BvbnNlEjMKB21ldHJpY3MYASADKAsyIi5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5NZXRyaWMSEQoJdHJlZV9zaXplGAIgASgNMsAHChJFbnZpcm9ubWVudFNlcnZpY2USZgoRQ3JlYXRlRW52aXJvbm1lbnQSLS5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZUVudmlyb25tZW50UmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJmChFVcGRhdGVFbnZpcm9ubWVudBItLmFuaW11cy5kYXRhcGlsb3QudjEuVXBkYXRlRW52aXJvbm1lbnRSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlElMKDkdldEVudmlyb25tZW50Eh8uYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXF1ZXN0GiAuYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXNwb25zZRJXChBMaXN0RW52aXJvbm1lbnRzEiAuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVxdWVzdBohLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlc3BvbnNlEm4KFUNyZWF0ZUVudmlyb25tZW50TG9jaxIxLmFuaW11cy5kYXRhcGlsb3QudjEuQ3JlYXRlRW52aXJvbm1lbnRMb2NrUmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJXChJHZXRFbnZpcm9ubWVudExvY2sSHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaIC5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlc3BvbnNlElsKFExpc3RFbnZpcm9ubWVudExvY2tzEiAuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVxdWVzdBohLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlc3BvbnNlEl4KDENvbXBhcmVMb2NrcxIjLmFuaW11cy5kYXRhcGlsb3QudjEuQ29tcGFyZVJlcXVlc3QaKS5hbmltdXMuZGF0YXBpbG90LnYxLkNvbXBhcmVMb2Nrc1Jlc3BvbnNlElgKCkNyZWF0ZUNvZGUSJi5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZUNvZGVSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlEkwKB0dldENvZGUSHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaIC5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlc3BvbnNlMsMKCgpSdW5TZXJ2aWNlEmQKEENyZWF0ZUV4cGVyaW1lbnQSLC5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZUV4cGVyaW1lbnRSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlElIKDUdldEV4cGVyaW1lbnQSHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaIC5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlc3BvbnNlElYKD0xpc3RFeHBlcmltZW50cxIgLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlcXVlc3QaIS5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXNwb25zZRJUCgdQbGFuUnVuEiMuYW5pbXVzLmRhdGFwaWxvdC52MS5QbGFuUnVuUmVxdWVzdBokLmFuaW11cy5kYXRhcGlsb3QudjEuUGxhblJ1blJlc3BvbnNlElcKCFN0YXJ0UnVuEiQuYW5pbXVzLmRhdGFwaWxvdC52MS5TdGFydFJ1blJlcXVlc3QaJS5hbmltdXMuZGF0YXBpbG90LnYxLlN0YXJ0UnVuUmVzcG9uc2USewoUQmF0Y2hBcHBlbmRSdW5FdmVudHMSMC5hbmltdXMuZGF0YXBpbG90LnYxLkJhdGNoQXBwZW5kUnVuRXZlbnRzUmVxdWVzdBoxLmFuaW11cy5kYXRhcGlsb3QudjEuQmF0Y2hBcHBlbmRSdW5FdmVudHNSZXNwb25zZRJwCg9BcHBlbmRSdW5FdmVudHMSKy5hbmltdXMuZGF0YXBpbG90LnYxLkFwcGVuZFJ1bkV2ZW50c1JlcXVlc3QaLC5hbmltdXMuZGF0YXBpbG90LnYxLkFwcGVuZFJ1bkV2ZW50c1Jlc3BvbnNlKAEwARJWCglGaW5pc2hSdW4SJS5hbmltdXMuZGF0YXBpbG90LnYxLkZpbmlzaFJ1blJlcXVlc3QaIi5hbmltdXMuZGF0YXBpbG90LnYxLldyaXRlUmVzcG9uc2USWgoJSGVhcnRiZWF0EiUuYW5pbXVzLmRhdGFwaWxvdC52MS5IZWFydGJlYXRSZXF1ZXN0GiYuYW5pbXVzLmRhdGFwaWxvdC52MS5IZWFydGJlYXRSZXNwb25zZRJaCglDYW5jZWxSdW4SJS5hbmltdXMuZGF0YXBpbG90LnYxLkNhbmNlbFJ1blJlcXVlc3QaJi5hbmltdXMuZGF0YXBpbG90LnYxLkNhbmNlbFJ1blJlc3BvbnNlEk4KBkdldFJ1bhIfLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UmVxdWVzdBojLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UnVuUmVzcG9uc2USTwoITGlzdFJ1bnMSIC5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXF1ZXN0GiEuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVzcG9uc2USYAoLQ29tcGFyZVJ1bnMSJy5hbmltdXMuZGF0YXBpbG90LnYxLkNvbXBhcmVSdW5zUmVxdWVzdBooLmFuaW11cy5kYXRhcGlsb3QudjEuQ29tcGFyZVJ1bnNSZXNwb25zZRJyChFMaXN0TWV0cmljSGlzdG9yeRItLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdE1ldHJpY0hpc3RvcnlSZXF1ZXN0Gi4uYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0TWV0cmljSGlzdG9yeVJlc3BvbnNlYgZwcm90bzM", [file_animus_datapilot_record_v1_execution, file_animus_datapilot_v1_dataset, file_animus_datapilot_v1_resource]);
+
+/**
+ * What differs.
+ *
+ * @generated from message animus.datapilot.v1.CompareLocksResponse
+ */
+export type CompareLocksResponse = Message<"animus.datapilot.v1.CompareLocksResponse"> & {
+  /**
+   * Images, lock files, runtimes, the digest of installed packages, bills of materials: by path.
+   *
+   * @generated from field: repeated animus.datapilot.v1.Difference differences = 1;
+   */
+  differences: Difference[];
+
+  /**
+   * Tree size that the answer is for.
+   *
+   * @generated from field: uint32 tree_size = 2;
+   */
+  treeSize: number;
+};
+
+/**
+ * Describes the message animus.datapilot.v1.CompareLocksResponse.
+ * Use `create(CompareLocksResponseSchema)` to create a new message.
+ */
+export const CompareLocksResponseSchema: GenMessage<CompareLocksResponse> = /*@__PURE__*/
+  messageDesc(file_animus_datapilot_v1_run, 0);
 
 /**
  * Makes an environment.
@@ -58,7 +88,7 @@ export type CreateEnvironmentRequest = Message<"animus.datapilot.v1.CreateEnviro
  * Use `create(CreateEnvironmentRequestSchema)` to create a new message.
  */
 export const CreateEnvironmentRequestSchema: GenMessage<CreateEnvironmentRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 0);
+  messageDesc(file_animus_datapilot_v1_run, 1);
 
 /**
  * Revises an environment.
@@ -107,7 +137,7 @@ export type UpdateEnvironmentRequest = Message<"animus.datapilot.v1.UpdateEnviro
  * Use `create(UpdateEnvironmentRequestSchema)` to create a new message.
  */
 export const UpdateEnvironmentRequestSchema: GenMessage<UpdateEnvironmentRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 1);
+  messageDesc(file_animus_datapilot_v1_run, 2);
 
 /**
  * Pins an environment.
@@ -170,7 +200,7 @@ export type CreateEnvironmentLockRequest = Message<"animus.datapilot.v1.CreateEn
  * Use `create(CreateEnvironmentLockRequestSchema)` to create a new message.
  */
 export const CreateEnvironmentLockRequestSchema: GenMessage<CreateEnvironmentLockRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 2);
+  messageDesc(file_animus_datapilot_v1_run, 3);
 
 /**
  * Records the state of a repository.
@@ -219,7 +249,7 @@ export type CreateCodeRequest = Message<"animus.datapilot.v1.CreateCodeRequest">
  * Use `create(CreateCodeRequestSchema)` to create a new message.
  */
 export const CreateCodeRequestSchema: GenMessage<CreateCodeRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 3);
+  messageDesc(file_animus_datapilot_v1_run, 4);
 
 /**
  * Makes an experiment.
@@ -261,7 +291,7 @@ export type CreateExperimentRequest = Message<"animus.datapilot.v1.CreateExperim
  * Use `create(CreateExperimentRequestSchema)` to create a new message.
  */
 export const CreateExperimentRequestSchema: GenMessage<CreateExperimentRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 4);
+  messageDesc(file_animus_datapilot_v1_run, 5);
 
 /**
  * What a run is going to be.
@@ -317,7 +347,7 @@ export type RunPlan = Message<"animus.datapilot.v1.RunPlan"> & {
  * Use `create(RunPlanSchema)` to create a new message.
  */
 export const RunPlanSchema: GenMessage<RunPlan> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 5);
+  messageDesc(file_animus_datapilot_v1_run, 6);
 
 /**
  * Plans a run.
@@ -366,7 +396,7 @@ export type PlanRunRequest = Message<"animus.datapilot.v1.PlanRunRequest"> & {
  * Use `create(PlanRunRequestSchema)` to create a new message.
  */
 export const PlanRunRequestSchema: GenMessage<PlanRunRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 6);
+  messageDesc(file_animus_datapilot_v1_run, 7);
 
 /**
  * A plan.
@@ -401,7 +431,7 @@ export type PlanRunResponse = Message<"animus.datapilot.v1.PlanRunResponse"> & {
  * Use `create(PlanRunResponseSchema)` to create a new message.
  */
 export const PlanRunResponseSchema: GenMessage<PlanRunResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 7);
+  messageDesc(file_animus_datapilot_v1_run, 8);
 
 /**
  * Starts a run.
@@ -464,7 +494,7 @@ export type StartRunRequest = Message<"animus.datapilot.v1.StartRunRequest"> & {
  * Use `create(StartRunRequestSchema)` to create a new message.
  */
 export const StartRunRequestSchema: GenMessage<StartRunRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 8);
+  messageDesc(file_animus_datapilot_v1_run, 9);
 
 /**
  * A started, refused or waiting run.
@@ -520,7 +550,7 @@ export type StartRunResponse = Message<"animus.datapilot.v1.StartRunResponse"> &
  * Use `create(StartRunResponseSchema)` to create a new message.
  */
 export const StartRunResponseSchema: GenMessage<StartRunResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 9);
+  messageDesc(file_animus_datapilot_v1_run, 10);
 
 /**
  * Appends batches.
@@ -569,7 +599,7 @@ export type BatchAppendRunEventsRequest = Message<"animus.datapilot.v1.BatchAppe
  * Use `create(BatchAppendRunEventsRequestSchema)` to create a new message.
  */
 export const BatchAppendRunEventsRequestSchema: GenMessage<BatchAppendRunEventsRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 10);
+  messageDesc(file_animus_datapilot_v1_run, 11);
 
 /**
  * Appended batches.
@@ -604,7 +634,7 @@ export type BatchAppendRunEventsResponse = Message<"animus.datapilot.v1.BatchApp
  * Use `create(BatchAppendRunEventsResponseSchema)` to create a new message.
  */
 export const BatchAppendRunEventsResponseSchema: GenMessage<BatchAppendRunEventsResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 11);
+  messageDesc(file_animus_datapilot_v1_run, 12);
 
 /**
  * A batch of a stream.
@@ -639,7 +669,7 @@ export type AppendRunEventsRequest = Message<"animus.datapilot.v1.AppendRunEvent
  * Use `create(AppendRunEventsRequestSchema)` to create a new message.
  */
 export const AppendRunEventsRequestSchema: GenMessage<AppendRunEventsRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 12);
+  messageDesc(file_animus_datapilot_v1_run, 13);
 
 /**
  * What is recorded so far.
@@ -667,7 +697,7 @@ export type AppendRunEventsResponse = Message<"animus.datapilot.v1.AppendRunEven
  * Use `create(AppendRunEventsResponseSchema)` to create a new message.
  */
 export const AppendRunEventsResponseSchema: GenMessage<AppendRunEventsResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 13);
+  messageDesc(file_animus_datapilot_v1_run, 14);
 
 /**
  * Ends a run.
@@ -716,7 +746,7 @@ export type FinishRunRequest = Message<"animus.datapilot.v1.FinishRunRequest"> &
  * Use `create(FinishRunRequestSchema)` to create a new message.
  */
 export const FinishRunRequestSchema: GenMessage<FinishRunRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 14);
+  messageDesc(file_animus_datapilot_v1_run, 15);
 
 /**
  * Says that a run lives.
@@ -744,7 +774,7 @@ export type HeartbeatRequest = Message<"animus.datapilot.v1.HeartbeatRequest"> &
  * Use `create(HeartbeatRequestSchema)` to create a new message.
  */
 export const HeartbeatRequestSchema: GenMessage<HeartbeatRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 15);
+  messageDesc(file_animus_datapilot_v1_run, 16);
 
 /**
  * Answer to a heartbeat.
@@ -765,7 +795,7 @@ export type HeartbeatResponse = Message<"animus.datapilot.v1.HeartbeatResponse">
  * Use `create(HeartbeatResponseSchema)` to create a new message.
  */
 export const HeartbeatResponseSchema: GenMessage<HeartbeatResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 16);
+  messageDesc(file_animus_datapilot_v1_run, 17);
 
 /**
  * Asks a run to end.
@@ -793,7 +823,7 @@ export type CancelRunRequest = Message<"animus.datapilot.v1.CancelRunRequest"> &
  * Use `create(CancelRunRequestSchema)` to create a new message.
  */
 export const CancelRunRequestSchema: GenMessage<CancelRunRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 17);
+  messageDesc(file_animus_datapilot_v1_run, 18);
 
 /**
  * The run will hear of it.
@@ -808,7 +838,7 @@ export type CancelRunResponse = Message<"animus.datapilot.v1.CancelRunResponse">
  * Use `create(CancelRunResponseSchema)` to create a new message.
  */
 export const CancelRunResponseSchema: GenMessage<CancelRunResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 18);
+  messageDesc(file_animus_datapilot_v1_run, 19);
 
 /**
  * What a run reported.
@@ -857,7 +887,7 @@ export type RunSummary = Message<"animus.datapilot.v1.RunSummary"> & {
  * Use `create(RunSummarySchema)` to create a new message.
  */
 export const RunSummarySchema: GenMessage<RunSummary> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 19);
+  messageDesc(file_animus_datapilot_v1_run, 20);
 
 /**
  * A run.
@@ -906,7 +936,7 @@ export type GetRunResponse = Message<"animus.datapilot.v1.GetRunResponse"> & {
  * Use `create(GetRunResponseSchema)` to create a new message.
  */
 export const GetRunResponseSchema: GenMessage<GetRunResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 20);
+  messageDesc(file_animus_datapilot_v1_run, 21);
 
 /**
  * Asks what differs.
@@ -941,7 +971,7 @@ export type CompareRunsRequest = Message<"animus.datapilot.v1.CompareRunsRequest
  * Use `create(CompareRunsRequestSchema)` to create a new message.
  */
 export const CompareRunsRequestSchema: GenMessage<CompareRunsRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 21);
+  messageDesc(file_animus_datapilot_v1_run, 22);
 
 /**
  * A value of several runs.
@@ -976,7 +1006,7 @@ export type ComparedValue = Message<"animus.datapilot.v1.ComparedValue"> & {
  * Use `create(ComparedValueSchema)` to create a new message.
  */
 export const ComparedValueSchema: GenMessage<ComparedValue> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 22);
+  messageDesc(file_animus_datapilot_v1_run, 23);
 
 /**
  * What differs.
@@ -1004,7 +1034,7 @@ export type CompareRunsResponse = Message<"animus.datapilot.v1.CompareRunsRespon
  * Use `create(CompareRunsResponseSchema)` to create a new message.
  */
 export const CompareRunsResponseSchema: GenMessage<CompareRunsResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 23);
+  messageDesc(file_animus_datapilot_v1_run, 24);
 
 /**
  * Asks for all points of a metric.
@@ -1046,7 +1076,7 @@ export type ListMetricHistoryRequest = Message<"animus.datapilot.v1.ListMetricHi
  * Use `create(ListMetricHistoryRequestSchema)` to create a new message.
  */
 export const ListMetricHistoryRequestSchema: GenMessage<ListMetricHistoryRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 24);
+  messageDesc(file_animus_datapilot_v1_run, 25);
 
 /**
  * Points of a metric.
@@ -1074,7 +1104,7 @@ export type ListMetricHistoryResponse = Message<"animus.datapilot.v1.ListMetricH
  * Use `create(ListMetricHistoryResponseSchema)` to create a new message.
  */
 export const ListMetricHistoryResponseSchema: GenMessage<ListMetricHistoryResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 25);
+  messageDesc(file_animus_datapilot_v1_run, 26);
 
 /**
  * Environments, locks and code.
@@ -1151,6 +1181,16 @@ export const EnvironmentService: GenService<{
     methodKind: "unary";
     input: typeof ListRequestSchema;
     output: typeof ListResponseSchema;
+  },
+  /**
+   * What differs between two locks.
+   *
+   * @generated from rpc animus.datapilot.v1.EnvironmentService.CompareLocks
+   */
+  compareLocks: {
+    methodKind: "unary";
+    input: typeof CompareRequestSchema;
+    output: typeof CompareLocksResponseSchema;
   },
   /**
    * Records the state of a repository.
