@@ -31,11 +31,11 @@ import { createDataset, updateDataset } from "../command/create-dataset.ts";
 import { createDatasetVersion } from "../command/create-dataset-version.ts";
 import { createEnvironment, updateEnvironment } from "../command/create-environment.ts";
 import { createEnvironmentLock } from "../command/create-environment-lock.ts";
-import { createExperiment } from "../command/create-experiment.ts";
+import { createExperiment, updateExperiment } from "../command/create-experiment.ts";
 import { createModel, updateModel } from "../command/create-model.ts";
 import { createModelVersion } from "../command/create-model-version.ts";
 import { createPolicy } from "../command/create-policy.ts";
-import { createPrincipal } from "../command/create-principal.ts";
+import { createPrincipal, updatePrincipal } from "../command/create-principal.ts";
 import { createProject } from "../command/create-project.ts";
 import { createRoleBinding } from "../command/create-role-binding.ts";
 import { createSchema } from "../command/create-schema.ts";
@@ -150,6 +150,7 @@ export function createServices(edge: Edge): readonly Served[] {
         listRoleBindings: listOf("role.binding"),
         listTokens: listOf("token", { project: "_ledger" }),
         testAccess: read(testAccess),
+        updatePrincipal: write(updatePrincipal),
         whoAmI: read(whoAmI),
       },
     ],
@@ -222,6 +223,7 @@ export function createServices(edge: Edge): readonly Served[] {
         listMetricHistory: read(listMetricHistory),
         listRuns: listOf("run"),
         planRun: call(planRun),
+        updateExperiment: write(updateExperiment),
         startRun: async (caller, request: Parameters<typeof startRun>[2], context) => {
           const response = await startRun(deps, caller, request, context.signal);
           if (response.start === undefined)

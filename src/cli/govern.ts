@@ -3,6 +3,8 @@ import { readFileSync } from "node:fs";
 import { create, fromJson, type JsonObject, type JsonValue, toJson } from "@bufbuild/protobuf";
 import type { Command } from "commander";
 import {
+  type Identity,
+  IdentitySchema,
   OfflineMode,
   PrincipalSchema,
   PrincipalType,
@@ -58,6 +60,14 @@ export function readJson(file: string): JsonValue {
     if (error instanceof SyntaxError) throw new UsageError(`${file} is not JSON: ${error.message}`);
     throw error;
   }
+}
+
+/** `https://sso.example=sub=ada`: an issuer has no `=`, a value may. */
+function identityOf(text: string): Identity {
+  const match = /^([^=]+)=([^=]+)=(.+)$/.exec(text);
+  if (match === null) throw new UsageError(`--identity takes ISSUER=CLAIM=VALUE, not ${JSON.stringify(text)}.`);
+  const [, issuer = "", claim = "", value = ""] = match;
+  return create(IdentitySchema, { claim, issuer, value });
 }
 
 export function addAccess(program: Command, io: Io): void {
@@ -125,26 +135,39 @@ export function addAccess(program: Command, io: Io): void {
   const access = program.command("access").description("principals, roles, and who may do what");
   declare(access, io, {
     example: "datapilot access principal create ada --type human --display-name 'Ada Lovelace'",
-    options: [["--type <type>", "human or service"], ["--display-name <text>", "printed name"], REQUEST_ID],
+    options: [
+      ["--type <type>", "human or service"],
+      ["--display-name <text>", "printed name"],
+      ["--identity <issuer=claim=value>...", "how another system names it; update states all of them"],
+      ["--etag <revision>", "of update: the newest revision that you know (default: the newest)"],
+      REQUEST_ID,
+    ],
     run: async (c) => {
-      const name = c.args[1] ?? "";
-      if (c.args[0] !== "create")
+      const [word = "", name = ""] = c.args;
+      if (word !== "create" && word !== "update")
         throw new UsageError(
-          `"access principal ${c.args[0] ?? ""}" is not known; there is: access principal create NAME.`,
+          `"access principal ${word}" is not known; there are: access principal create|update NAME.`,
         );
+      const { access } = c.connect();
       const principal = create(PrincipalSchema, {
         displayName: c.text("displayName") ?? name,
+        identities: c.list("identity").map(identityOf),
         name,
         type: oneOf("--type", c.text("type"), { human: PrincipalType.HUMAN, service: PrincipalType.SERVICE }),
       });
+      const requestId = c.text("requestId") ?? "";
+      const etag = async (): Promise<string> =>
+        c.text("etag") ?? (await access.getPrincipal({ name })).resource?.etag ?? "";
       c.show(
         WriteResponseSchema,
-        await c.connect().access.createPrincipal({ principal, requestId: c.text("requestId") ?? "" }),
+        word === "create"
+          ? await access.createPrincipal({ principal, requestId })
+          : await access.updatePrincipal({ etag: await etag(), principal, requestId }),
         (m) => written(io, m),
       );
     },
-    summary: "make a principal: a person or a service",
-    words: "principal <create> <name>",
+    summary: "make a principal, a person or a service; or state its printed name and identities anew",
+    words: "principal <create|update> <name>",
   });
   declare(access, io, {
     example: "datapilot access principals",

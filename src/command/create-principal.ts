@@ -1,5 +1,5 @@
 /**
- * A person or a service that may act. Its personal values are stored apart first and the record holds their references; what
+ * Makes a person or a service that may act, or revises one: its printed name and its identities, never its name or type. Its personal values are stored apart first and the record holds their references; what
  * was stored for a request that came to nothing is removed again. An identity of another system stands for one principal only.
  */
 import { create } from "@bufbuild/protobuf";
@@ -9,17 +9,18 @@ import {
   type Principal,
   PrincipalSchema,
 } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
-import type { CreatePrincipalRequest } from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
+import type { CreatePrincipalRequest, UpdatePrincipalRequest } from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
 import type { WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
-import { callerPermissions } from "../identity/authorise.ts";
+import { callerPermissions, notFound } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
 import { ledgerOf } from "../identity/ledger.ts";
 import type { Log } from "../log/log.ts";
 import { objects, text } from "../policy/compile.ts";
+import { findPrincipal } from "../query/resolve.ts";
 import type { JsonObject } from "../record/json.ts";
 import { assertDefined } from "../std/assert.ts";
 import { Fault } from "../std/faults.ts";
-import { draft, named } from "./admission.ts";
+import { type Admission, draft, link, named, type Plan, revised } from "./admission.ts";
 import { bodyOf, checkName, invalid, textOf } from "./body.ts";
 import type { Deps } from "./context.ts";
 import { isRefusal, ledgerSpecOf, perform, respond } from "./write.ts";
@@ -29,29 +30,58 @@ const PAGE = 500;
 /** Stands for a value that is not stored. */
 const UNSTORED = `personal:sha256:${"0".repeat(64)}`;
 
-export async function createPrincipal(
+type Request = CreatePrincipalRequest | UpdatePrincipalRequest;
+type PlanOf = (a: Admission, body: JsonObject) => Plan;
+
+export const createPrincipal = (
   deps: Deps,
   caller: Caller,
   request: CreatePrincipalRequest,
   signal?: AbortSignal,
+): Promise<WriteResponse> => settle(deps, caller, request, (a, body) => named(a, draft(a, "principal", body)), signal);
+
+export const updatePrincipal = (
+  deps: Deps,
+  caller: Caller,
+  request: UpdatePrincipalRequest,
+  signal?: AbortSignal,
+): Promise<WriteResponse> => {
+  const plan: PlanOf = (a, body) => {
+    const id = findPrincipal(a.reader, textOf(body, "name"));
+    if (id === undefined) throw notFound("principal");
+    // Whether votes are those of persons must not change after they were given.
+    if (a.reader.record(id)?.record.body["type"] !== body["type"])
+      throw invalid("principal.type", "is not the principal's: make another principal");
+    return revised(a, id, request.etag, draft(a, "principal", body, link("revises", id)));
+  };
+  return settle(deps, caller, request, plan, signal);
+};
+
+async function settle(
+  deps: Deps,
+  caller: Caller,
+  request: Request,
+  plan: PlanOf,
+  signal: AbortSignal | undefined,
 ): Promise<WriteResponse> {
   const claims = request.principal?.identities ?? [];
-  if (claims.length === 0 || !mayCreate(deps, caller)) return record(deps, caller, request, signal);
+  if (claims.length === 0 || !mayWrite(deps, caller)) return record(deps, caller, request, plan, signal);
   return inTurn(deps.log, async () => {
     await checkIdentities(deps, request.principal?.name ?? "", claims, signal);
-    return record(deps, caller, request, signal);
+    return record(deps, caller, request, plan, signal);
   });
 }
 
 async function record(
   deps: Deps,
   caller: Caller,
-  request: CreatePrincipalRequest,
+  request: Request,
+  plan: PlanOf,
   signal: AbortSignal | undefined,
 ): Promise<WriteResponse> {
   const stored: string[] = [];
   const keep = async (value: string): Promise<string> => {
-    if (request.validateOnly || !mayCreate(deps, caller)) return UNSTORED;
+    if (request.validateOnly || !mayWrite(deps, caller)) return UNSTORED;
     const reference = await deps.personal.put(value, signal);
     stored.push(reference);
     return reference;
@@ -67,7 +97,7 @@ async function record(
     (a) => {
       const body = bodyOf("principal", principal);
       checkName(textOf(body, "name"));
-      return named(a, draft(a, "principal", body));
+      return plan(a, body);
     },
     signal,
   ).catch(async (error: unknown) => {
@@ -126,7 +156,7 @@ function principals({ index }: Log): { readonly body: JsonObject; readonly index
   }
 }
 
-function mayCreate(deps: Deps, caller: Caller): boolean {
+function mayWrite(deps: Deps, caller: Caller): boolean {
   using reader = deps.log.index.reader();
   return callerPermissions(reader, caller, ledgerOf(reader), deps.clock.now()).has("principal.write");
 }

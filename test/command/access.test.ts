@@ -1,16 +1,17 @@
 /** Projects, principals, tokens and roles: who may give what to whom. */
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { PrincipalType } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
+import { type PrincipalSchema, PrincipalType } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
 import {
   CreatePrincipalRequestSchema,
   CreateProjectRequestSchema,
   CreateRoleBindingRequestSchema,
   CreateTokenRequestSchema,
   TestAccessRequestSchema,
+  UpdatePrincipalRequestSchema,
 } from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
 import { bootstrap } from "../../src/command/bootstrap.ts";
-import { createPrincipal } from "../../src/command/create-principal.ts";
+import { createPrincipal, updatePrincipal } from "../../src/command/create-principal.ts";
 import { createProject } from "../../src/command/create-project.ts";
 import { createRoleBinding } from "../../src/command/create-role-binding.ts";
 import { createToken } from "../../src/command/create-token.ts";
@@ -151,6 +152,31 @@ describe("principals", () => {
     const again = await createPrincipal(world.deps, world.admin, person("bob", "Bob"));
     expect(again.resource?.record).toBe(first.resource?.record);
     await refused(() => createPrincipal(world.deps, world.admin, person("bob", "Robert")), "ALREADY_EXISTS");
+    expect(await personalCount()).toBe(before);
+  });
+
+  it("are revised: what they are called and who they are elsewhere, not their name or type", async () => {
+    const made = (await createPrincipal(world.deps, world.admin, person("eve", "Eve"))).resource;
+    const etag = made?.etag ?? "";
+    const next = { displayName: "Eve Young", identities: [], name: "eve", type: PrincipalType.HUMAN };
+    const update = (more: Partial<MessageInitShape<typeof PrincipalSchema>>, known = etag) =>
+      updatePrincipal(
+        world.deps,
+        world.admin,
+        create(UpdatePrincipalRequestSchema, { etag: known, principal: { ...next, ...more } }),
+      );
+    const moved = [{ claim: "sub", issuer: "https://new.corp", value: "u-eve" }];
+    const { resource } = await update({ identities: moved });
+    expect(resource).toMatchObject({ name: "principals/eve", record: made?.record });
+    expect(resource?.etag).not.toBe(etag);
+    if (resource?.body.case !== "principal") return expect.fail("a principal was expected");
+    expect(await world.deps.personal.get(resource.body.value.displayName)).toBe("Eve Young");
+    const before = await personalCount();
+    await refused(() => update({}), "ETAG_MISMATCH");
+    await refused(() => update({ type: PrincipalType.SERVICE }, resource.etag), "REQUEST_INVALID");
+    await refused(() => update({ name: "nobody" }, resource.etag), "NOT_FOUND");
+    const taken = [{ claim: "sub", issuer: "https://id.corp", value: "u-ann" }];
+    await refused(() => update({ identities: taken }, resource.etag), "IDENTITY_TAKEN");
     expect(await personalCount()).toBe(before);
   });
 

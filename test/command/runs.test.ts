@@ -6,6 +6,8 @@ import { Outcome } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.t
 import { GetRequestSchema, type Resource } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import * as api from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import { cancelRun } from "../../src/command/cancel-run.ts";
+import { updateEnvironment } from "../../src/command/create-environment.ts";
+import { createExperiment, updateExperiment } from "../../src/command/create-experiment.ts";
 import { heartbeat } from "../../src/command/heartbeat.ts";
 import { planRun } from "../../src/command/plan-run.ts";
 import { startRun } from "../../src/command/start-run.ts";
@@ -314,4 +316,29 @@ it("keeps the token's secret out of the ledger", async () => {
   using reader = world.deps.log.index.reader();
   const bytes = reader.bytes(reader.indexOf(started.start?.record as RecordId) ?? -1);
   expect(new TextDecoder().decode(bytes)).not.toContain(started.runToken.slice(4));
+});
+
+it("revises experiments and environments for those who know the newest", async () => {
+  const made = await createExperiment(
+    world.deps,
+    caller,
+    create(api.CreateExperimentRequestSchema, { experiment: { name: "e" }, project: "fraud" }),
+  );
+  const etag = made.resource?.etag ?? "";
+  const next = { etag, experiment: { description: "later", name: "e" }, project: "fraud" };
+  const request = create(api.UpdateExperimentRequestSchema, next);
+  const { resource } = await updateExperiment(world.deps, caller, request);
+  expect(resource).toMatchObject({ body: { value: { description: "later" } }, record: made.resource?.record });
+  await refused(() => updateExperiment(world.deps, caller, request), "ETAG_MISMATCH");
+  await lab.lock("revised");
+  const environment = { description: "pinned", name: "revised" };
+  await refused(
+    () =>
+      updateEnvironment(
+        world.deps,
+        caller,
+        create(api.UpdateEnvironmentRequestSchema, { environment, etag, project: "fraud" }),
+      ),
+    "ETAG_MISMATCH",
+  );
 });

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file animus/datapilot/v1/access.proto.
  */
 export const file_animus_datapilot_v1_access: GenFile = /*@__PURE__*/
-  fileDesc("CiBhbmltdXMvZGF0YXBpbG90L3YxL2FjY2Vzcy5wcm90bxITYW5pbXVzLmRhdGFwaWxvdC52MSKGAQoUQ3JlYXRlUHJvamVjdFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAIgASgIEjQKB3Byb2plY3QYAyABKAsyIy5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5Qcm9qZWN0Eg0KBWFkbWluGAQgASgJIoUBChRVcGRhdGVQcm9qZWN0UmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhUKDXZhbGlkYXRlX29ubHkYAiABKAgSNAoHcHJvamVjdBgDIAEoCzIjLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlByb2plY3QSDAoEZXRhZxgEIAEoCSJ9ChZDcmVhdGVQcmluY2lwYWxSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSFQoNdmFsaWRhdGVfb25seRgCIAEoCBI4CglwcmluY2lwYWwYAyABKAsyJS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5QcmluY2lwYWwidQoSQ3JlYXRlVG9rZW5SZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSFQoNdmFsaWRhdGVfb25seRgCIAEoCBIRCglwcmluY2lwYWwYAyABKAkSEwoLcGVybWlzc2lvbnMYBCADKAkSDAoEZGF5cxgFIAEoDSKFAQoTQ3JlYXRlVG9rZW5SZXNwb25zZRIvCghyZXNvdXJjZRgBIAEoCzIdLmFuaW11cy5kYXRhcGlsb3QudjEuUmVzb3VyY2USLQoHcmVjZWlwdBgCIAEoCzIcLmFuaW11cy5kYXRhcGlsb3QudjEuUmVjZWlwdBIOCgZzZWNyZXQYAyABKAkiqwEKGENyZWF0ZVJvbGVCaW5kaW5nUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNdmFsaWRhdGVfb25seRgDIAEoCBIMCgRyb2xlGAQgASgJEhEKCXByaW5jaXBhbBgFIAEoCRINCgVncm91cBgGIAEoCRIPCgdtZW1iZXJzGAcgAygJEhIKCmV4cGlyZXNfYXQYCCABKAkiDwoNV2hvQW1JUmVxdWVzdCJ5Cg5XaG9BbUlSZXNwb25zZRIRCglwcmluY2lwYWwYASABKAkSDAoEbmFtZRgCIAEoCRIOCgZtZXRob2QYAyABKAkSDQoFcm9sZXMYBCADKAkSEwoLcGVybWlzc2lvbnMYBSADKAkSEgoKZXhwaXJlc19hdBgGIAEoCSJaChFUZXN0QWNjZXNzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhEKCXByaW5jaXBhbBgCIAEoCRISCgpwZXJtaXNzaW9uGAMgASgJEg0KBWFzX29mGAQgASgNIlcKElRlc3RBY2Nlc3NSZXNwb25zZRIPCgdhbGxvd2VkGAEgASgIEg8KB2JpbmRpbmcYAiABKAkSDAoEcm9sZRgDIAEoCRIRCgl0cmVlX3NpemUYBCABKA0y9gIKDlByb2plY3RTZXJ2aWNlEl4KDUNyZWF0ZVByb2plY3QSKS5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZVByb2plY3RSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlEl4KDVVwZGF0ZVByb2plY3QSKS5hbmltdXMuZGF0YXBpbG90LnYxLlVwZGF0ZVByb2plY3RSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlEk8KCkdldFByb2plY3QSHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaIC5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlc3BvbnNlElMKDExpc3RQcm9qZWN0cxIgLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlcXVlc3QaIS5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXNwb25zZTKYBwoNQWNjZXNzU2VydmljZRJiCg9DcmVhdGVQcmluY2lwYWwSKy5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZVByaW5jaXBhbFJlcXVlc3QaIi5hbmltdXMuZGF0YXBpbG90LnYxLldyaXRlUmVzcG9uc2USUQoMR2V0UHJpbmNpcGFsEh8uYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXF1ZXN0GiAuYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXNwb25zZRJVCg5MaXN0UHJpbmNpcGFscxIgLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlcXVlc3QaIS5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXNwb25zZRJgCgtDcmVhdGVUb2tlbhInLmFuaW11cy5kYXRhcGlsb3QudjEuQ3JlYXRlVG9rZW5SZXF1ZXN0GiguYW5pbXVzLmRhdGFwaWxvdC52MS5DcmVhdGVUb2tlblJlc3BvbnNlElEKCkxpc3RUb2tlbnMSIC5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXF1ZXN0GiEuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVzcG9uc2USZgoRQ3JlYXRlUm9sZUJpbmRpbmcSLS5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZVJvbGVCaW5kaW5nUmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJXChBMaXN0Um9sZUJpbmRpbmdzEiAuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVxdWVzdBohLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlc3BvbnNlElEKBldob0FtSRIiLmFuaW11cy5kYXRhcGlsb3QudjEuV2hvQW1JUmVxdWVzdBojLmFuaW11cy5kYXRhcGlsb3QudjEuV2hvQW1JUmVzcG9uc2USXQoKVGVzdEFjY2VzcxImLmFuaW11cy5kYXRhcGlsb3QudjEuVGVzdEFjY2Vzc1JlcXVlc3QaJy5hbmltdXMuZGF0YXBpbG90LnYxLlRlc3RBY2Nlc3NSZXNwb25zZRJRCgpMaXN0QWNjZXNzEiAuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVxdWVzdBohLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlc3BvbnNlYgZwcm90bzM", [file_animus_datapilot_record_v1_access, file_animus_datapilot_v1_resource]);
+  fileDesc("CiBhbmltdXMvZGF0YXBpbG90L3YxL2FjY2Vzcy5wcm90bxITYW5pbXVzLmRhdGFwaWxvdC52MSKGAQoUQ3JlYXRlUHJvamVjdFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAIgASgIEjQKB3Byb2plY3QYAyABKAsyIy5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5Qcm9qZWN0Eg0KBWFkbWluGAQgASgJIoUBChRVcGRhdGVQcm9qZWN0UmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhUKDXZhbGlkYXRlX29ubHkYAiABKAgSNAoHcHJvamVjdBgDIAEoCzIjLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlByb2plY3QSDAoEZXRhZxgEIAEoCSJ9ChZDcmVhdGVQcmluY2lwYWxSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSFQoNdmFsaWRhdGVfb25seRgCIAEoCBI4CglwcmluY2lwYWwYAyABKAsyJS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5QcmluY2lwYWwiiwEKFlVwZGF0ZVByaW5jaXBhbFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAIgASgIEjgKCXByaW5jaXBhbBgDIAEoCzIlLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlByaW5jaXBhbBIMCgRldGFnGAQgASgJInUKEkNyZWF0ZVRva2VuUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhUKDXZhbGlkYXRlX29ubHkYAiABKAgSEQoJcHJpbmNpcGFsGAMgASgJEhMKC3Blcm1pc3Npb25zGAQgAygJEgwKBGRheXMYBSABKA0ihQEKE0NyZWF0ZVRva2VuUmVzcG9uc2USLwoIcmVzb3VyY2UYASABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEi0KB3JlY2VpcHQYAiABKAsyHC5hbmltdXMuZGF0YXBpbG90LnYxLlJlY2VpcHQSDgoGc2VjcmV0GAMgASgJIqsBChhDcmVhdGVSb2xlQmluZGluZ1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSDAoEcm9sZRgEIAEoCRIRCglwcmluY2lwYWwYBSABKAkSDQoFZ3JvdXAYBiABKAkSDwoHbWVtYmVycxgHIAMoCRISCgpleHBpcmVzX2F0GAggASgJIg8KDVdob0FtSVJlcXVlc3QieQoOV2hvQW1JUmVzcG9uc2USEQoJcHJpbmNpcGFsGAEgASgJEgwKBG5hbWUYAiABKAkSDgoGbWV0aG9kGAMgASgJEg0KBXJvbGVzGAQgAygJEhMKC3Blcm1pc3Npb25zGAUgAygJEhIKCmV4cGlyZXNfYXQYBiABKAkiWgoRVGVzdEFjY2Vzc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIRCglwcmluY2lwYWwYAiABKAkSEgoKcGVybWlzc2lvbhgDIAEoCRINCgVhc19vZhgEIAEoDSJXChJUZXN0QWNjZXNzUmVzcG9uc2USDwoHYWxsb3dlZBgBIAEoCBIPCgdiaW5kaW5nGAIgASgJEgwKBHJvbGUYAyABKAkSEQoJdHJlZV9zaXplGAQgASgNMvYCCg5Qcm9qZWN0U2VydmljZRJeCg1DcmVhdGVQcm9qZWN0EikuYW5pbXVzLmRhdGFwaWxvdC52MS5DcmVhdGVQcm9qZWN0UmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJeCg1VcGRhdGVQcm9qZWN0EikuYW5pbXVzLmRhdGFwaWxvdC52MS5VcGRhdGVQcm9qZWN0UmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJPCgpHZXRQcm9qZWN0Eh8uYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXF1ZXN0GiAuYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXNwb25zZRJTCgxMaXN0UHJvamVjdHMSIC5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXF1ZXN0GiEuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVzcG9uc2Uy/AcKDUFjY2Vzc1NlcnZpY2USYgoPQ3JlYXRlUHJpbmNpcGFsEisuYW5pbXVzLmRhdGFwaWxvdC52MS5DcmVhdGVQcmluY2lwYWxSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlEmIKD1VwZGF0ZVByaW5jaXBhbBIrLmFuaW11cy5kYXRhcGlsb3QudjEuVXBkYXRlUHJpbmNpcGFsUmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJRCgxHZXRQcmluY2lwYWwSHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaIC5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlc3BvbnNlElUKDkxpc3RQcmluY2lwYWxzEiAuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVxdWVzdBohLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlc3BvbnNlEmAKC0NyZWF0ZVRva2VuEicuYW5pbXVzLmRhdGFwaWxvdC52MS5DcmVhdGVUb2tlblJlcXVlc3QaKC5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZVRva2VuUmVzcG9uc2USUQoKTGlzdFRva2VucxIgLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlcXVlc3QaIS5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXNwb25zZRJmChFDcmVhdGVSb2xlQmluZGluZxItLmFuaW11cy5kYXRhcGlsb3QudjEuQ3JlYXRlUm9sZUJpbmRpbmdSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlElcKEExpc3RSb2xlQmluZGluZ3MSIC5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXF1ZXN0GiEuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVzcG9uc2USUQoGV2hvQW1JEiIuYW5pbXVzLmRhdGFwaWxvdC52MS5XaG9BbUlSZXF1ZXN0GiMuYW5pbXVzLmRhdGFwaWxvdC52MS5XaG9BbUlSZXNwb25zZRJdCgpUZXN0QWNjZXNzEiYuYW5pbXVzLmRhdGFwaWxvdC52MS5UZXN0QWNjZXNzUmVxdWVzdBonLmFuaW11cy5kYXRhcGlsb3QudjEuVGVzdEFjY2Vzc1Jlc3BvbnNlElEKCkxpc3RBY2Nlc3MSIC5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXF1ZXN0GiEuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVzcG9uc2ViBnByb3RvMw", [file_animus_datapilot_record_v1_access, file_animus_datapilot_v1_resource]);
 
 /**
  * Makes a project.
@@ -138,6 +138,48 @@ export const CreatePrincipalRequestSchema: GenMessage<CreatePrincipalRequest> = 
   messageDesc(file_animus_datapilot_v1_access, 2);
 
 /**
+ * Revises a principal.
+ *
+ * @generated from message animus.datapilot.v1.UpdatePrincipalRequest
+ */
+export type UpdatePrincipalRequest = Message<"animus.datapilot.v1.UpdatePrincipalRequest"> & {
+  /**
+   * Identity of the request: a repeat answers the first outcome.
+   *
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * Only validate; record nothing.
+   *
+   * @generated from field: bool validate_only = 2;
+   */
+  validateOnly: boolean;
+
+  /**
+   * The whole new body; personal fields hold plain values.
+   *
+   * @generated from field: animus.datapilot.record.v1.Principal principal = 3;
+   */
+  principal?: Principal | undefined;
+
+  /**
+   * Newest revision that the caller knows.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message animus.datapilot.v1.UpdatePrincipalRequest.
+ * Use `create(UpdatePrincipalRequestSchema)` to create a new message.
+ */
+export const UpdatePrincipalRequestSchema: GenMessage<UpdatePrincipalRequest> = /*@__PURE__*/
+  messageDesc(file_animus_datapilot_v1_access, 3);
+
+/**
  * Makes a token.
  *
  * @generated from message animus.datapilot.v1.CreateTokenRequest
@@ -184,7 +226,7 @@ export type CreateTokenRequest = Message<"animus.datapilot.v1.CreateTokenRequest
  * Use `create(CreateTokenRequestSchema)` to create a new message.
  */
 export const CreateTokenRequestSchema: GenMessage<CreateTokenRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_access, 3);
+  messageDesc(file_animus_datapilot_v1_access, 4);
 
 /**
  * A token.
@@ -219,7 +261,7 @@ export type CreateTokenResponse = Message<"animus.datapilot.v1.CreateTokenRespon
  * Use `create(CreateTokenResponseSchema)` to create a new message.
  */
 export const CreateTokenResponseSchema: GenMessage<CreateTokenResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_access, 4);
+  messageDesc(file_animus_datapilot_v1_access, 5);
 
 /**
  * Binds a role.
@@ -289,7 +331,7 @@ export type CreateRoleBindingRequest = Message<"animus.datapilot.v1.CreateRoleBi
  * Use `create(CreateRoleBindingRequestSchema)` to create a new message.
  */
 export const CreateRoleBindingRequestSchema: GenMessage<CreateRoleBindingRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_access, 5);
+  messageDesc(file_animus_datapilot_v1_access, 6);
 
 /**
  * Asks who the caller is.
@@ -304,7 +346,7 @@ export type WhoAmIRequest = Message<"animus.datapilot.v1.WhoAmIRequest"> & {
  * Use `create(WhoAmIRequestSchema)` to create a new message.
  */
 export const WhoAmIRequestSchema: GenMessage<WhoAmIRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_access, 6);
+  messageDesc(file_animus_datapilot_v1_access, 7);
 
 /**
  * Who the caller is.
@@ -360,7 +402,7 @@ export type WhoAmIResponse = Message<"animus.datapilot.v1.WhoAmIResponse"> & {
  * Use `create(WhoAmIResponseSchema)` to create a new message.
  */
 export const WhoAmIResponseSchema: GenMessage<WhoAmIResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_access, 7);
+  messageDesc(file_animus_datapilot_v1_access, 8);
 
 /**
  * Asks whether a member has a permission.
@@ -402,7 +444,7 @@ export type TestAccessRequest = Message<"animus.datapilot.v1.TestAccessRequest">
  * Use `create(TestAccessRequestSchema)` to create a new message.
  */
 export const TestAccessRequestSchema: GenMessage<TestAccessRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_access, 8);
+  messageDesc(file_animus_datapilot_v1_access, 9);
 
 /**
  * Whether a member has a permission.
@@ -444,7 +486,7 @@ export type TestAccessResponse = Message<"animus.datapilot.v1.TestAccessResponse
  * Use `create(TestAccessResponseSchema)` to create a new message.
  */
 export const TestAccessResponseSchema: GenMessage<TestAccessResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_access, 9);
+  messageDesc(file_animus_datapilot_v1_access, 10);
 
 /**
  * Projects.
@@ -509,6 +551,16 @@ export const AccessService: GenService<{
   createPrincipal: {
     methodKind: "unary";
     input: typeof CreatePrincipalRequestSchema;
+    output: typeof WriteResponseSchema;
+  },
+  /**
+   * Revises a principal: its printed name and its identities. Its name and type stay.
+   *
+   * @generated from rpc animus.datapilot.v1.AccessService.UpdatePrincipal
+   */
+  updatePrincipal: {
+    methodKind: "unary";
+    input: typeof UpdatePrincipalRequestSchema;
     output: typeof WriteResponseSchema;
   },
   /**

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file animus/datapilot/v1/run.proto.
  */
 export const file_animus_datapilot_v1_run: GenFile = /*@__PURE__*/
-  fileDesc("Ch1hbmltdXMvZGF0YXBpbG90L3YxL3J1bi5wcm90bxITYW5pbXVzLmRhdGFwaWxvdC52MSJfChRDb21wYXJlTG9ja3NSZXNwb25zZRI0CgtkaWZmZXJlbmNlcxgBIAMoCzIfLmFuaW11cy5kYXRhcGlsb3QudjEuRGlmZmVyZW5jZRIRCgl0cmVlX3NpemUYAiABKA0ilAEKGENyZWF0ZUVudmlyb25tZW50UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNdmFsaWRhdGVfb25seRgDIAEoCBI8CgtlbnZpcm9ubWVudBgEIAEoCzInLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkVudmlyb25tZW50IqIBChhVcGRhdGVFbnZpcm9ubWVudFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSPAoLZW52aXJvbm1lbnQYBCABKAsyJy5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5FbnZpcm9ubWVudBIMCgRldGFnGAUgASgJIsoBChxDcmVhdGVFbnZpcm9ubWVudExvY2tSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEhMKC2Vudmlyb25tZW50GAQgASgJEjkKBGxvY2sYBSABKAsyKy5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5FbnZpcm9ubWVudExvY2sSDAoEc2JvbRgGIAEoCRIQCghwYWNrYWdlcxgHIAEoCSKNAQoRQ3JlYXRlQ29kZVJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSLgoEY29kZRgEIAEoCzIgLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkNvZGUSDAoEZGlmZhgFIAEoCSKRAQoXQ3JlYXRlRXhwZXJpbWVudFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSOgoKZXhwZXJpbWVudBgEIAEoCzImLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkV4cGVyaW1lbnQilQEKB1J1blBsYW4SLAoDcnVuGAEgASgLMh8uYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuUnVuEgwKBGNvZGUYAiABKAkSGAoQZW52aXJvbm1lbnRfbG9jaxgDIAEoCRISCgpleHBlcmltZW50GAQgASgJEg4KBnBhcmVudBgFIAEoCRIQCghyZXRyeV9vZhgGIAEoCSKJAQoOUGxhblJ1blJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSKgoEcGxhbhgEIAEoCzIcLmFuaW11cy5kYXRhcGlsb3QudjEuUnVuUGxhbhIPCgdkcnlfcnVuGAUgASgIIp0BCg9QbGFuUnVuUmVzcG9uc2USKgoDcnVuGAEgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRItCgdyZWNlaXB0GAIgASgLMhwuYW5pbXVzLmRhdGFwaWxvdC52MS5SZWNlaXB0Ei8KCGRlY2lzaW9uGAMgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZSL5AQoPU3RhcnRSdW5SZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEgsKA3J1bhgEIAEoCRIqCgRwbGFuGAUgASgLMhwuYW5pbXVzLmRhdGFwaWxvdC52MS5SdW5QbGFuEi4KBGhvc3QYBiABKAsyIC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5Ib3N0EkEKCG9ic2VydmVkGAcgASgLMi8uYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuT2JzZXJ2ZWRFbnZpcm9ubWVudCKYAgoQU3RhcnRSdW5SZXNwb25zZRIqCgNydW4YASABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEiwKBXN0YXJ0GAIgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRItCgdyZWNlaXB0GAMgASgLMhwuYW5pbXVzLmRhdGFwaWxvdC52MS5SZWNlaXB0Ei8KCGRlY2lzaW9uGAQgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRI3ChBhcHByb3ZhbF9yZXF1ZXN0GAUgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRIRCglydW5fdG9rZW4YBiABKAkinQEKG0JhdGNoQXBwZW5kUnVuRXZlbnRzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNdmFsaWRhdGVfb25seRgDIAEoCBILCgNydW4YBCABKAkSNQoHYmF0Y2hlcxgFIAMoCzIkLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlJ1bkJhdGNoInMKHEJhdGNoQXBwZW5kUnVuRXZlbnRzUmVzcG9uc2USEwoLdGhyb3VnaF9zZXEYASABKA0SLQoHcmVjZWlwdBgCIAEoCzIcLmFuaW11cy5kYXRhcGlsb3QudjEuUmVjZWlwdBIPCgdyZWNvcmRzGAMgAygJImsKFkFwcGVuZFJ1bkV2ZW50c1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRILCgNydW4YAiABKAkSMwoFYmF0Y2gYAyABKAsyJC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5SdW5CYXRjaCJdChdBcHBlbmRSdW5FdmVudHNSZXNwb25zZRITCgt0aHJvdWdoX3NlcRgBIAEoDRItCgdyZWNlaXB0GAIgASgLMhwuYW5pbXVzLmRhdGFwaWxvdC52MS5SZWNlaXB0IpIBChBGaW5pc2hSdW5SZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEgsKA3J1bhgEIAEoCRI1CgZmaW5pc2gYBSABKAsyJS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5SdW5GaW5pc2giMAoQSGVhcnRiZWF0UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEgsKA3J1bhgCIAEoCSItChFIZWFydGJlYXRSZXNwb25zZRIYChBjYW5jZWxfcmVxdWVzdGVkGAEgASgIIjAKEENhbmNlbFJ1blJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRILCgNydW4YAiABKAkiEwoRQ2FuY2VsUnVuUmVzcG9uc2Ui8AEKClJ1blN1bW1hcnkSMwoHbWV0cmljcxgBIAMoCzIiLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLk1ldHJpYxIxCgZwYXJhbXMYAiADKAsyIS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5QYXJhbRIyCgVmaWxlcxgDIAMoCzIjLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlJ1bkZpbGUSDwoHYmF0Y2hlcxgEIAEoDRI1CgZmaW5pc2gYBSABKAsyJS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5SdW5GaW5pc2gi4AEKDkdldFJ1blJlc3BvbnNlEioKA3J1bhgBIAEoCzIdLmFuaW11cy5kYXRhcGlsb3QudjEuUmVzb3VyY2USMAoHc3VtbWFyeRgCIAEoCzIfLmFuaW11cy5kYXRhcGlsb3QudjEuUnVuU3VtbWFyeRIsCgVzdGFydBgDIAEoCzIdLmFuaW11cy5kYXRhcGlsb3QudjEuUmVzb3VyY2USLwoIZGVjaXNpb24YBCABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEhEKCXRyZWVfc2l6ZRgFIAEoDSJCChJDb21wYXJlUnVuc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIMCgRydW5zGAIgAygJEg0KBWFzX29mGAMgASgNIj4KDUNvbXBhcmVkVmFsdWUSDAoEcGF0aBgBIAEoCRIOCgZ2YWx1ZXMYAiADKAkSDwoHZGlmZmVycxgDIAEoCCJcChNDb21wYXJlUnVuc1Jlc3BvbnNlEjIKBnZhbHVlcxgBIAMoCzIiLmFuaW11cy5kYXRhcGlsb3QudjEuQ29tcGFyZWRWYWx1ZRIRCgl0cmVlX3NpemUYAiABKA0iVAoYTGlzdE1ldHJpY0hpc3RvcnlSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSCwoDcnVuGAIgASgJEgsKA2tleRgDIAEoCRINCgVhc19vZhgEIAEoDSJjChlMaXN0TWV0cmljSGlzdG9yeVJlc3BvbnNlEjMKB21ldHJpY3MYASADKAsyIi5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5NZXRyaWMSEQoJdHJlZV9zaXplGAIgASgNMsAHChJFbnZpcm9ubWVudFNlcnZpY2USZgoRQ3JlYXRlRW52aXJvbm1lbnQSLS5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZUVudmlyb25tZW50UmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJmChFVcGRhdGVFbnZpcm9ubWVudBItLmFuaW11cy5kYXRhcGlsb3QudjEuVXBkYXRlRW52aXJvbm1lbnRSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlElMKDkdldEVudmlyb25tZW50Eh8uYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXF1ZXN0GiAuYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXNwb25zZRJXChBMaXN0RW52aXJvbm1lbnRzEiAuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVxdWVzdBohLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlc3BvbnNlEm4KFUNyZWF0ZUVudmlyb25tZW50TG9jaxIxLmFuaW11cy5kYXRhcGlsb3QudjEuQ3JlYXRlRW52aXJvbm1lbnRMb2NrUmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJXChJHZXRFbnZpcm9ubWVudExvY2sSHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaIC5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlc3BvbnNlElsKFExpc3RFbnZpcm9ubWVudExvY2tzEiAuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVxdWVzdBohLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlc3BvbnNlEl4KDENvbXBhcmVMb2NrcxIjLmFuaW11cy5kYXRhcGlsb3QudjEuQ29tcGFyZVJlcXVlc3QaKS5hbmltdXMuZGF0YXBpbG90LnYxLkNvbXBhcmVMb2Nrc1Jlc3BvbnNlElgKCkNyZWF0ZUNvZGUSJi5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZUNvZGVSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlEkwKB0dldENvZGUSHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaIC5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlc3BvbnNlMsMKCgpSdW5TZXJ2aWNlEmQKEENyZWF0ZUV4cGVyaW1lbnQSLC5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZUV4cGVyaW1lbnRSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlElIKDUdldEV4cGVyaW1lbnQSHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaIC5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlc3BvbnNlElYKD0xpc3RFeHBlcmltZW50cxIgLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlcXVlc3QaIS5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXNwb25zZRJUCgdQbGFuUnVuEiMuYW5pbXVzLmRhdGFwaWxvdC52MS5QbGFuUnVuUmVxdWVzdBokLmFuaW11cy5kYXRhcGlsb3QudjEuUGxhblJ1blJlc3BvbnNlElcKCFN0YXJ0UnVuEiQuYW5pbXVzLmRhdGFwaWxvdC52MS5TdGFydFJ1blJlcXVlc3QaJS5hbmltdXMuZGF0YXBpbG90LnYxLlN0YXJ0UnVuUmVzcG9uc2USewoUQmF0Y2hBcHBlbmRSdW5FdmVudHMSMC5hbmltdXMuZGF0YXBpbG90LnYxLkJhdGNoQXBwZW5kUnVuRXZlbnRzUmVxdWVzdBoxLmFuaW11cy5kYXRhcGlsb3QudjEuQmF0Y2hBcHBlbmRSdW5FdmVudHNSZXNwb25zZRJwCg9BcHBlbmRSdW5FdmVudHMSKy5hbmltdXMuZGF0YXBpbG90LnYxLkFwcGVuZFJ1bkV2ZW50c1JlcXVlc3QaLC5hbmltdXMuZGF0YXBpbG90LnYxLkFwcGVuZFJ1bkV2ZW50c1Jlc3BvbnNlKAEwARJWCglGaW5pc2hSdW4SJS5hbmltdXMuZGF0YXBpbG90LnYxLkZpbmlzaFJ1blJlcXVlc3QaIi5hbmltdXMuZGF0YXBpbG90LnYxLldyaXRlUmVzcG9uc2USWgoJSGVhcnRiZWF0EiUuYW5pbXVzLmRhdGFwaWxvdC52MS5IZWFydGJlYXRSZXF1ZXN0GiYuYW5pbXVzLmRhdGFwaWxvdC52MS5IZWFydGJlYXRSZXNwb25zZRJaCglDYW5jZWxSdW4SJS5hbmltdXMuZGF0YXBpbG90LnYxLkNhbmNlbFJ1blJlcXVlc3QaJi5hbmltdXMuZGF0YXBpbG90LnYxLkNhbmNlbFJ1blJlc3BvbnNlEk4KBkdldFJ1bhIfLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UmVxdWVzdBojLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UnVuUmVzcG9uc2USTwoITGlzdFJ1bnMSIC5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXF1ZXN0GiEuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVzcG9uc2USYAoLQ29tcGFyZVJ1bnMSJy5hbmltdXMuZGF0YXBpbG90LnYxLkNvbXBhcmVSdW5zUmVxdWVzdBooLmFuaW11cy5kYXRhcGlsb3QudjEuQ29tcGFyZVJ1bnNSZXNwb25zZRJyChFMaXN0TWV0cmljSGlzdG9yeRItLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdE1ldHJpY0hpc3RvcnlSZXF1ZXN0Gi4uYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0TWV0cmljSGlzdG9yeVJlc3BvbnNlYgZwcm90bzM", [file_animus_datapilot_record_v1_execution, file_animus_datapilot_v1_dataset, file_animus_datapilot_v1_resource]);
+  fileDesc("Ch1hbmltdXMvZGF0YXBpbG90L3YxL3J1bi5wcm90bxITYW5pbXVzLmRhdGFwaWxvdC52MSJfChRDb21wYXJlTG9ja3NSZXNwb25zZRI0CgtkaWZmZXJlbmNlcxgBIAMoCzIfLmFuaW11cy5kYXRhcGlsb3QudjEuRGlmZmVyZW5jZRIRCgl0cmVlX3NpemUYAiABKA0ilAEKGENyZWF0ZUVudmlyb25tZW50UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNdmFsaWRhdGVfb25seRgDIAEoCBI8CgtlbnZpcm9ubWVudBgEIAEoCzInLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkVudmlyb25tZW50IqIBChhVcGRhdGVFbnZpcm9ubWVudFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSPAoLZW52aXJvbm1lbnQYBCABKAsyJy5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5FbnZpcm9ubWVudBIMCgRldGFnGAUgASgJIsoBChxDcmVhdGVFbnZpcm9ubWVudExvY2tSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEhMKC2Vudmlyb25tZW50GAQgASgJEjkKBGxvY2sYBSABKAsyKy5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5FbnZpcm9ubWVudExvY2sSDAoEc2JvbRgGIAEoCRIQCghwYWNrYWdlcxgHIAEoCSKNAQoRQ3JlYXRlQ29kZVJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSLgoEY29kZRgEIAEoCzIgLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkNvZGUSDAoEZGlmZhgFIAEoCSKRAQoXQ3JlYXRlRXhwZXJpbWVudFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSOgoKZXhwZXJpbWVudBgEIAEoCzImLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkV4cGVyaW1lbnQinwEKF1VwZGF0ZUV4cGVyaW1lbnRSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEjoKCmV4cGVyaW1lbnQYBCABKAsyJi5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5FeHBlcmltZW50EgwKBGV0YWcYBSABKAkilQEKB1J1blBsYW4SLAoDcnVuGAEgASgLMh8uYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuUnVuEgwKBGNvZGUYAiABKAkSGAoQZW52aXJvbm1lbnRfbG9jaxgDIAEoCRISCgpleHBlcmltZW50GAQgASgJEg4KBnBhcmVudBgFIAEoCRIQCghyZXRyeV9vZhgGIAEoCSKJAQoOUGxhblJ1blJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSKgoEcGxhbhgEIAEoCzIcLmFuaW11cy5kYXRhcGlsb3QudjEuUnVuUGxhbhIPCgdkcnlfcnVuGAUgASgIIp0BCg9QbGFuUnVuUmVzcG9uc2USKgoDcnVuGAEgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRItCgdyZWNlaXB0GAIgASgLMhwuYW5pbXVzLmRhdGFwaWxvdC52MS5SZWNlaXB0Ei8KCGRlY2lzaW9uGAMgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZSL5AQoPU3RhcnRSdW5SZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEgsKA3J1bhgEIAEoCRIqCgRwbGFuGAUgASgLMhwuYW5pbXVzLmRhdGFwaWxvdC52MS5SdW5QbGFuEi4KBGhvc3QYBiABKAsyIC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5Ib3N0EkEKCG9ic2VydmVkGAcgASgLMi8uYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuT2JzZXJ2ZWRFbnZpcm9ubWVudCKYAgoQU3RhcnRSdW5SZXNwb25zZRIqCgNydW4YASABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEiwKBXN0YXJ0GAIgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRItCgdyZWNlaXB0GAMgASgLMhwuYW5pbXVzLmRhdGFwaWxvdC52MS5SZWNlaXB0Ei8KCGRlY2lzaW9uGAQgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRI3ChBhcHByb3ZhbF9yZXF1ZXN0GAUgASgLMh0uYW5pbXVzLmRhdGFwaWxvdC52MS5SZXNvdXJjZRIRCglydW5fdG9rZW4YBiABKAkinQEKG0JhdGNoQXBwZW5kUnVuRXZlbnRzUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNdmFsaWRhdGVfb25seRgDIAEoCBILCgNydW4YBCABKAkSNQoHYmF0Y2hlcxgFIAMoCzIkLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlJ1bkJhdGNoInMKHEJhdGNoQXBwZW5kUnVuRXZlbnRzUmVzcG9uc2USEwoLdGhyb3VnaF9zZXEYASABKA0SLQoHcmVjZWlwdBgCIAEoCzIcLmFuaW11cy5kYXRhcGlsb3QudjEuUmVjZWlwdBIPCgdyZWNvcmRzGAMgAygJImsKFkFwcGVuZFJ1bkV2ZW50c1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRILCgNydW4YAiABKAkSMwoFYmF0Y2gYAyABKAsyJC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5SdW5CYXRjaCJdChdBcHBlbmRSdW5FdmVudHNSZXNwb25zZRITCgt0aHJvdWdoX3NlcRgBIAEoDRItCgdyZWNlaXB0GAIgASgLMhwuYW5pbXVzLmRhdGFwaWxvdC52MS5SZWNlaXB0IpIBChBGaW5pc2hSdW5SZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEgsKA3J1bhgEIAEoCRI1CgZmaW5pc2gYBSABKAsyJS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5SdW5GaW5pc2giMAoQSGVhcnRiZWF0UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEgsKA3J1bhgCIAEoCSItChFIZWFydGJlYXRSZXNwb25zZRIYChBjYW5jZWxfcmVxdWVzdGVkGAEgASgIIjAKEENhbmNlbFJ1blJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRILCgNydW4YAiABKAkiEwoRQ2FuY2VsUnVuUmVzcG9uc2Ui8AEKClJ1blN1bW1hcnkSMwoHbWV0cmljcxgBIAMoCzIiLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLk1ldHJpYxIxCgZwYXJhbXMYAiADKAsyIS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5QYXJhbRIyCgVmaWxlcxgDIAMoCzIjLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlJ1bkZpbGUSDwoHYmF0Y2hlcxgEIAEoDRI1CgZmaW5pc2gYBSABKAsyJS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5SdW5GaW5pc2gi4AEKDkdldFJ1blJlc3BvbnNlEioKA3J1bhgBIAEoCzIdLmFuaW11cy5kYXRhcGlsb3QudjEuUmVzb3VyY2USMAoHc3VtbWFyeRgCIAEoCzIfLmFuaW11cy5kYXRhcGlsb3QudjEuUnVuU3VtbWFyeRIsCgVzdGFydBgDIAEoCzIdLmFuaW11cy5kYXRhcGlsb3QudjEuUmVzb3VyY2USLwoIZGVjaXNpb24YBCABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEhEKCXRyZWVfc2l6ZRgFIAEoDSJCChJDb21wYXJlUnVuc1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIMCgRydW5zGAIgAygJEg0KBWFzX29mGAMgASgNIj4KDUNvbXBhcmVkVmFsdWUSDAoEcGF0aBgBIAEoCRIOCgZ2YWx1ZXMYAiADKAkSDwoHZGlmZmVycxgDIAEoCCJcChNDb21wYXJlUnVuc1Jlc3BvbnNlEjIKBnZhbHVlcxgBIAMoCzIiLmFuaW11cy5kYXRhcGlsb3QudjEuQ29tcGFyZWRWYWx1ZRIRCgl0cmVlX3NpemUYAiABKA0iVAoYTGlzdE1ldHJpY0hpc3RvcnlSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSCwoDcnVuGAIgASgJEgsKA2tleRgDIAEoCRINCgVhc19vZhgEIAEoDSJjChlMaXN0TWV0cmljSGlzdG9yeVJlc3BvbnNlEjMKB21ldHJpY3MYASADKAsyIi5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5NZXRyaWMSEQoJdHJlZV9zaXplGAIgASgNMsAHChJFbnZpcm9ubWVudFNlcnZpY2USZgoRQ3JlYXRlRW52aXJvbm1lbnQSLS5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZUVudmlyb25tZW50UmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJmChFVcGRhdGVFbnZpcm9ubWVudBItLmFuaW11cy5kYXRhcGlsb3QudjEuVXBkYXRlRW52aXJvbm1lbnRSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlElMKDkdldEVudmlyb25tZW50Eh8uYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXF1ZXN0GiAuYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXNwb25zZRJXChBMaXN0RW52aXJvbm1lbnRzEiAuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVxdWVzdBohLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlc3BvbnNlEm4KFUNyZWF0ZUVudmlyb25tZW50TG9jaxIxLmFuaW11cy5kYXRhcGlsb3QudjEuQ3JlYXRlRW52aXJvbm1lbnRMb2NrUmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJXChJHZXRFbnZpcm9ubWVudExvY2sSHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaIC5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlc3BvbnNlElsKFExpc3RFbnZpcm9ubWVudExvY2tzEiAuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVxdWVzdBohLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlc3BvbnNlEl4KDENvbXBhcmVMb2NrcxIjLmFuaW11cy5kYXRhcGlsb3QudjEuQ29tcGFyZVJlcXVlc3QaKS5hbmltdXMuZGF0YXBpbG90LnYxLkNvbXBhcmVMb2Nrc1Jlc3BvbnNlElgKCkNyZWF0ZUNvZGUSJi5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZUNvZGVSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlEkwKB0dldENvZGUSHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaIC5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlc3BvbnNlMqkLCgpSdW5TZXJ2aWNlEmQKEENyZWF0ZUV4cGVyaW1lbnQSLC5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZUV4cGVyaW1lbnRSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlEmQKEFVwZGF0ZUV4cGVyaW1lbnQSLC5hbmltdXMuZGF0YXBpbG90LnYxLlVwZGF0ZUV4cGVyaW1lbnRSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlElIKDUdldEV4cGVyaW1lbnQSHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaIC5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlc3BvbnNlElYKD0xpc3RFeHBlcmltZW50cxIgLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlcXVlc3QaIS5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXNwb25zZRJUCgdQbGFuUnVuEiMuYW5pbXVzLmRhdGFwaWxvdC52MS5QbGFuUnVuUmVxdWVzdBokLmFuaW11cy5kYXRhcGlsb3QudjEuUGxhblJ1blJlc3BvbnNlElcKCFN0YXJ0UnVuEiQuYW5pbXVzLmRhdGFwaWxvdC52MS5TdGFydFJ1blJlcXVlc3QaJS5hbmltdXMuZGF0YXBpbG90LnYxLlN0YXJ0UnVuUmVzcG9uc2USewoUQmF0Y2hBcHBlbmRSdW5FdmVudHMSMC5hbmltdXMuZGF0YXBpbG90LnYxLkJhdGNoQXBwZW5kUnVuRXZlbnRzUmVxdWVzdBoxLmFuaW11cy5kYXRhcGlsb3QudjEuQmF0Y2hBcHBlbmRSdW5FdmVudHNSZXNwb25zZRJwCg9BcHBlbmRSdW5FdmVudHMSKy5hbmltdXMuZGF0YXBpbG90LnYxLkFwcGVuZFJ1bkV2ZW50c1JlcXVlc3QaLC5hbmltdXMuZGF0YXBpbG90LnYxLkFwcGVuZFJ1bkV2ZW50c1Jlc3BvbnNlKAEwARJWCglGaW5pc2hSdW4SJS5hbmltdXMuZGF0YXBpbG90LnYxLkZpbmlzaFJ1blJlcXVlc3QaIi5hbmltdXMuZGF0YXBpbG90LnYxLldyaXRlUmVzcG9uc2USWgoJSGVhcnRiZWF0EiUuYW5pbXVzLmRhdGFwaWxvdC52MS5IZWFydGJlYXRSZXF1ZXN0GiYuYW5pbXVzLmRhdGFwaWxvdC52MS5IZWFydGJlYXRSZXNwb25zZRJaCglDYW5jZWxSdW4SJS5hbmltdXMuZGF0YXBpbG90LnYxLkNhbmNlbFJ1blJlcXVlc3QaJi5hbmltdXMuZGF0YXBpbG90LnYxLkNhbmNlbFJ1blJlc3BvbnNlEk4KBkdldFJ1bhIfLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UmVxdWVzdBojLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UnVuUmVzcG9uc2USTwoITGlzdFJ1bnMSIC5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXF1ZXN0GiEuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVzcG9uc2USYAoLQ29tcGFyZVJ1bnMSJy5hbmltdXMuZGF0YXBpbG90LnYxLkNvbXBhcmVSdW5zUmVxdWVzdBooLmFuaW11cy5kYXRhcGlsb3QudjEuQ29tcGFyZVJ1bnNSZXNwb25zZRJyChFMaXN0TWV0cmljSGlzdG9yeRItLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdE1ldHJpY0hpc3RvcnlSZXF1ZXN0Gi4uYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0TWV0cmljSGlzdG9yeVJlc3BvbnNlYgZwcm90bzM", [file_animus_datapilot_record_v1_execution, file_animus_datapilot_v1_dataset, file_animus_datapilot_v1_resource]);
 
 /**
  * What differs.
@@ -294,6 +294,55 @@ export const CreateExperimentRequestSchema: GenMessage<CreateExperimentRequest> 
   messageDesc(file_animus_datapilot_v1_run, 5);
 
 /**
+ * Revises an experiment.
+ *
+ * @generated from message animus.datapilot.v1.UpdateExperimentRequest
+ */
+export type UpdateExperimentRequest = Message<"animus.datapilot.v1.UpdateExperimentRequest"> & {
+  /**
+   * Name of the project.
+   *
+   * @generated from field: string project = 1;
+   */
+  project: string;
+
+  /**
+   * Identity of the request: a repeat answers the first outcome.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+
+  /**
+   * Only validate; record nothing.
+   *
+   * @generated from field: bool validate_only = 3;
+   */
+  validateOnly: boolean;
+
+  /**
+   * The whole new body.
+   *
+   * @generated from field: animus.datapilot.record.v1.Experiment experiment = 4;
+   */
+  experiment?: Experiment | undefined;
+
+  /**
+   * Newest revision that the caller knows.
+   *
+   * @generated from field: string etag = 5;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message animus.datapilot.v1.UpdateExperimentRequest.
+ * Use `create(UpdateExperimentRequestSchema)` to create a new message.
+ */
+export const UpdateExperimentRequestSchema: GenMessage<UpdateExperimentRequest> = /*@__PURE__*/
+  messageDesc(file_animus_datapilot_v1_run, 6);
+
+/**
  * What a run is going to be.
  *
  * @generated from message animus.datapilot.v1.RunPlan
@@ -347,7 +396,7 @@ export type RunPlan = Message<"animus.datapilot.v1.RunPlan"> & {
  * Use `create(RunPlanSchema)` to create a new message.
  */
 export const RunPlanSchema: GenMessage<RunPlan> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 6);
+  messageDesc(file_animus_datapilot_v1_run, 7);
 
 /**
  * Plans a run.
@@ -396,7 +445,7 @@ export type PlanRunRequest = Message<"animus.datapilot.v1.PlanRunRequest"> & {
  * Use `create(PlanRunRequestSchema)` to create a new message.
  */
 export const PlanRunRequestSchema: GenMessage<PlanRunRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 7);
+  messageDesc(file_animus_datapilot_v1_run, 8);
 
 /**
  * A plan.
@@ -431,7 +480,7 @@ export type PlanRunResponse = Message<"animus.datapilot.v1.PlanRunResponse"> & {
  * Use `create(PlanRunResponseSchema)` to create a new message.
  */
 export const PlanRunResponseSchema: GenMessage<PlanRunResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 8);
+  messageDesc(file_animus_datapilot_v1_run, 9);
 
 /**
  * Starts a run.
@@ -494,7 +543,7 @@ export type StartRunRequest = Message<"animus.datapilot.v1.StartRunRequest"> & {
  * Use `create(StartRunRequestSchema)` to create a new message.
  */
 export const StartRunRequestSchema: GenMessage<StartRunRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 9);
+  messageDesc(file_animus_datapilot_v1_run, 10);
 
 /**
  * A started, refused or waiting run.
@@ -550,7 +599,7 @@ export type StartRunResponse = Message<"animus.datapilot.v1.StartRunResponse"> &
  * Use `create(StartRunResponseSchema)` to create a new message.
  */
 export const StartRunResponseSchema: GenMessage<StartRunResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 10);
+  messageDesc(file_animus_datapilot_v1_run, 11);
 
 /**
  * Appends batches.
@@ -599,7 +648,7 @@ export type BatchAppendRunEventsRequest = Message<"animus.datapilot.v1.BatchAppe
  * Use `create(BatchAppendRunEventsRequestSchema)` to create a new message.
  */
 export const BatchAppendRunEventsRequestSchema: GenMessage<BatchAppendRunEventsRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 11);
+  messageDesc(file_animus_datapilot_v1_run, 12);
 
 /**
  * Appended batches.
@@ -634,7 +683,7 @@ export type BatchAppendRunEventsResponse = Message<"animus.datapilot.v1.BatchApp
  * Use `create(BatchAppendRunEventsResponseSchema)` to create a new message.
  */
 export const BatchAppendRunEventsResponseSchema: GenMessage<BatchAppendRunEventsResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 12);
+  messageDesc(file_animus_datapilot_v1_run, 13);
 
 /**
  * A batch of a stream.
@@ -669,7 +718,7 @@ export type AppendRunEventsRequest = Message<"animus.datapilot.v1.AppendRunEvent
  * Use `create(AppendRunEventsRequestSchema)` to create a new message.
  */
 export const AppendRunEventsRequestSchema: GenMessage<AppendRunEventsRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 13);
+  messageDesc(file_animus_datapilot_v1_run, 14);
 
 /**
  * What is recorded so far.
@@ -697,7 +746,7 @@ export type AppendRunEventsResponse = Message<"animus.datapilot.v1.AppendRunEven
  * Use `create(AppendRunEventsResponseSchema)` to create a new message.
  */
 export const AppendRunEventsResponseSchema: GenMessage<AppendRunEventsResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 14);
+  messageDesc(file_animus_datapilot_v1_run, 15);
 
 /**
  * Ends a run.
@@ -746,7 +795,7 @@ export type FinishRunRequest = Message<"animus.datapilot.v1.FinishRunRequest"> &
  * Use `create(FinishRunRequestSchema)` to create a new message.
  */
 export const FinishRunRequestSchema: GenMessage<FinishRunRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 15);
+  messageDesc(file_animus_datapilot_v1_run, 16);
 
 /**
  * Says that a run lives.
@@ -774,7 +823,7 @@ export type HeartbeatRequest = Message<"animus.datapilot.v1.HeartbeatRequest"> &
  * Use `create(HeartbeatRequestSchema)` to create a new message.
  */
 export const HeartbeatRequestSchema: GenMessage<HeartbeatRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 16);
+  messageDesc(file_animus_datapilot_v1_run, 17);
 
 /**
  * Answer to a heartbeat.
@@ -795,7 +844,7 @@ export type HeartbeatResponse = Message<"animus.datapilot.v1.HeartbeatResponse">
  * Use `create(HeartbeatResponseSchema)` to create a new message.
  */
 export const HeartbeatResponseSchema: GenMessage<HeartbeatResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 17);
+  messageDesc(file_animus_datapilot_v1_run, 18);
 
 /**
  * Asks a run to end.
@@ -823,7 +872,7 @@ export type CancelRunRequest = Message<"animus.datapilot.v1.CancelRunRequest"> &
  * Use `create(CancelRunRequestSchema)` to create a new message.
  */
 export const CancelRunRequestSchema: GenMessage<CancelRunRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 18);
+  messageDesc(file_animus_datapilot_v1_run, 19);
 
 /**
  * The run will hear of it.
@@ -838,7 +887,7 @@ export type CancelRunResponse = Message<"animus.datapilot.v1.CancelRunResponse">
  * Use `create(CancelRunResponseSchema)` to create a new message.
  */
 export const CancelRunResponseSchema: GenMessage<CancelRunResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 19);
+  messageDesc(file_animus_datapilot_v1_run, 20);
 
 /**
  * What a run reported.
@@ -887,7 +936,7 @@ export type RunSummary = Message<"animus.datapilot.v1.RunSummary"> & {
  * Use `create(RunSummarySchema)` to create a new message.
  */
 export const RunSummarySchema: GenMessage<RunSummary> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 20);
+  messageDesc(file_animus_datapilot_v1_run, 21);
 
 /**
  * A run.
@@ -936,7 +985,7 @@ export type GetRunResponse = Message<"animus.datapilot.v1.GetRunResponse"> & {
  * Use `create(GetRunResponseSchema)` to create a new message.
  */
 export const GetRunResponseSchema: GenMessage<GetRunResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 21);
+  messageDesc(file_animus_datapilot_v1_run, 22);
 
 /**
  * Asks what differs.
@@ -971,7 +1020,7 @@ export type CompareRunsRequest = Message<"animus.datapilot.v1.CompareRunsRequest
  * Use `create(CompareRunsRequestSchema)` to create a new message.
  */
 export const CompareRunsRequestSchema: GenMessage<CompareRunsRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 22);
+  messageDesc(file_animus_datapilot_v1_run, 23);
 
 /**
  * A value of several runs.
@@ -1006,7 +1055,7 @@ export type ComparedValue = Message<"animus.datapilot.v1.ComparedValue"> & {
  * Use `create(ComparedValueSchema)` to create a new message.
  */
 export const ComparedValueSchema: GenMessage<ComparedValue> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 23);
+  messageDesc(file_animus_datapilot_v1_run, 24);
 
 /**
  * What differs.
@@ -1034,7 +1083,7 @@ export type CompareRunsResponse = Message<"animus.datapilot.v1.CompareRunsRespon
  * Use `create(CompareRunsResponseSchema)` to create a new message.
  */
 export const CompareRunsResponseSchema: GenMessage<CompareRunsResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 24);
+  messageDesc(file_animus_datapilot_v1_run, 25);
 
 /**
  * Asks for all points of a metric.
@@ -1076,7 +1125,7 @@ export type ListMetricHistoryRequest = Message<"animus.datapilot.v1.ListMetricHi
  * Use `create(ListMetricHistoryRequestSchema)` to create a new message.
  */
 export const ListMetricHistoryRequestSchema: GenMessage<ListMetricHistoryRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 25);
+  messageDesc(file_animus_datapilot_v1_run, 26);
 
 /**
  * Points of a metric.
@@ -1104,7 +1153,7 @@ export type ListMetricHistoryResponse = Message<"animus.datapilot.v1.ListMetricH
  * Use `create(ListMetricHistoryResponseSchema)` to create a new message.
  */
 export const ListMetricHistoryResponseSchema: GenMessage<ListMetricHistoryResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_run, 26);
+  messageDesc(file_animus_datapilot_v1_run, 27);
 
 /**
  * Environments, locks and code.
@@ -1229,6 +1278,16 @@ export const RunService: GenService<{
   createExperiment: {
     methodKind: "unary";
     input: typeof CreateExperimentRequestSchema;
+    output: typeof WriteResponseSchema;
+  },
+  /**
+   * Revises an experiment.
+   *
+   * @generated from rpc animus.datapilot.v1.RunService.UpdateExperiment
+   */
+  updateExperiment: {
+    methodKind: "unary";
+    input: typeof UpdateExperimentRequestSchema;
     output: typeof WriteResponseSchema;
   },
   /**
