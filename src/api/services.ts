@@ -59,6 +59,7 @@ import { compareLocks } from "../query/compare-locks.ts";
 import { compareModelVersions } from "../query/compare-model-versions.ts";
 import { compareRuns } from "../query/compare-runs.ts";
 import { compareSchemas } from "../query/compare-schemas.ts";
+import { getDossier } from "../query/dossier.ts";
 import { getGate } from "../query/gate.ts";
 import { getResource } from "../query/get.ts";
 import * as ledger from "../query/ledger.ts";
@@ -242,6 +243,7 @@ export function createServices(edge: Edge): readonly Served[] {
       ModelService,
       {
         compareModelVersions: read(compareModelVersions),
+        getDossier: call(getDossier),
         createModel: write(createModel),
         createModelVersion: write(createModelVersion),
         getModel: getOf("model", "models"),

@@ -1,4 +1,5 @@
 /** Commands about artifacts, schemas, datasets, quality, environments and models. */
+import { writeFileSync } from "node:fs";
 import { create, fromJson, toJson } from "@bufbuild/protobuf";
 import type { Command } from "commander";
 import {
@@ -26,7 +27,11 @@ import {
   GetGateResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
 import { SignatureSchema } from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
-import { CompareModelVersionsResponseSchema } from "../../gen/ts/animus/datapilot/v1/model_pb.ts";
+import {
+  CompareModelVersionsResponseSchema,
+  DossierFormat,
+  GetDossierResponseSchema,
+} from "../../gen/ts/animus/datapilot/v1/model_pb.ts";
 import {
   GetResponseSchema,
   ListResponseSchema,
@@ -99,6 +104,13 @@ async function transition(c: Context, to: string): Promise<void> {
     (m) => written(c.io, m),
   );
 }
+const DOSSIERS = {
+  "annex-iv": DossierFormat.ANNEX_IV,
+  card: DossierFormat.CARD,
+  cyclonedx: DossierFormat.CYCLONEDX,
+  "sr-26-2": DossierFormat.SR_26_2,
+};
+
 const rulesTable = (policies: readonly Resource[]): string => {
   const rows = policies.flatMap((r) =>
     r.body.case !== "policy"
@@ -629,6 +641,30 @@ export function addData(program: Command, io: Io): void {
     },
     summary: "one version",
     words: "show <version>",
+  });
+  declare(model, io, {
+    example: "datapilot model dossier scorer@v1 --format annex-iv --output dossier.md",
+    options: [
+      ["--format <format>", "card (default), annex-iv, sr-26-2 or cyclonedx"],
+      ["--output <file>", "where to write it (default: standard output)"],
+      AS_OF,
+    ],
+    run: async (c) => {
+      const k = c.connect();
+      const answer = await k.model.getDossier({
+        asOf: c.number("asOf") ?? 0,
+        format: choice("format", c.text("format") ?? "card", DOSSIERS),
+        name: c.args[0] ?? "",
+        project: k.project,
+      });
+      const output = c.text("output");
+      if (output !== undefined) writeFileSync(output, answer.content);
+      c.show(GetDossierResponseSchema, answer, (m) =>
+        output === undefined ? m.content : `${output}: ${m.mediaType}, tree size ${m.treeSize}\n`,
+      );
+    },
+    summary: "a document about a version, of what the ledger holds: each statement names its record",
+    words: "dossier <version>",
   });
   declare(model, io, {
     example: "datapilot model versions scorer",

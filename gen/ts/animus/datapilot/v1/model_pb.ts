@@ -4,21 +4,105 @@
 // @generated from file animus/datapilot/v1/model.proto (package animus.datapilot.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Model, ModelVersion } from "../record/v1/execution_pb.ts";
 import { file_animus_datapilot_record_v1_execution } from "../record/v1/execution_pb.ts";
 import type { CompareRequestSchema, Difference } from "./dataset_pb.ts";
 import { file_animus_datapilot_v1_dataset } from "./dataset_pb.ts";
 import type { GetRequestSchema, GetResponseSchema, ListRequestSchema, ListResponseSchema, WriteResponseSchema } from "./resource_pb.ts";
 import { file_animus_datapilot_v1_resource } from "./resource_pb.ts";
-import type { Message } from "@bufbuild/protobuf";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file animus/datapilot/v1/model.proto.
  */
 export const file_animus_datapilot_v1_model: GenFile = /*@__PURE__*/
-  fileDesc("Ch9hbmltdXMvZGF0YXBpbG90L3YxL21vZGVsLnByb3RvEhNhbmltdXMuZGF0YXBpbG90LnYxIoIBChJDcmVhdGVNb2RlbFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSMAoFbW9kZWwYBCABKAsyIS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5Nb2RlbCKQAQoSVXBkYXRlTW9kZWxSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEjAKBW1vZGVsGAQgASgLMiEuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuTW9kZWwSDAoEZXRhZxgFIAEoCSLnAQoZQ3JlYXRlTW9kZWxWZXJzaW9uUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNdmFsaWRhdGVfb25seRgDIAEoCBINCgVtb2RlbBgEIAEoCRI5Cgd2ZXJzaW9uGAUgASgLMiguYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuTW9kZWxWZXJzaW9uEhMKC3Byb2R1Y2VkX2J5GAYgAygJEg8KB3BhcmVudHMYByADKAkSEAoIbWFuaWZlc3QYCCABKAkSDAoEY2FyZBgJIAEoCSJnChxDb21wYXJlTW9kZWxWZXJzaW9uc1Jlc3BvbnNlEjQKC2RpZmZlcmVuY2VzGAEgAygLMh8uYW5pbXVzLmRhdGFwaWxvdC52MS5EaWZmZXJlbmNlEhEKCXRyZWVfc2l6ZRgCIAEoDTLyBQoMTW9kZWxTZXJ2aWNlEloKC0NyZWF0ZU1vZGVsEicuYW5pbXVzLmRhdGFwaWxvdC52MS5DcmVhdGVNb2RlbFJlcXVlc3QaIi5hbmltdXMuZGF0YXBpbG90LnYxLldyaXRlUmVzcG9uc2USWgoLVXBkYXRlTW9kZWwSJy5hbmltdXMuZGF0YXBpbG90LnYxLlVwZGF0ZU1vZGVsUmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJNCghHZXRNb2RlbBIfLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UmVxdWVzdBogLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0UmVzcG9uc2USUQoKTGlzdE1vZGVscxIgLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlcXVlc3QaIS5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXNwb25zZRJoChJDcmVhdGVNb2RlbFZlcnNpb24SLi5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZU1vZGVsVmVyc2lvblJlcXVlc3QaIi5hbmltdXMuZGF0YXBpbG90LnYxLldyaXRlUmVzcG9uc2USVAoPR2V0TW9kZWxWZXJzaW9uEh8uYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXF1ZXN0GiAuYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXNwb25zZRJYChFMaXN0TW9kZWxWZXJzaW9ucxIgLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlcXVlc3QaIS5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXNwb25zZRJuChRDb21wYXJlTW9kZWxWZXJzaW9ucxIjLmFuaW11cy5kYXRhcGlsb3QudjEuQ29tcGFyZVJlcXVlc3QaMS5hbmltdXMuZGF0YXBpbG90LnYxLkNvbXBhcmVNb2RlbFZlcnNpb25zUmVzcG9uc2ViBnByb3RvMw", [file_animus_datapilot_record_v1_execution, file_animus_datapilot_v1_dataset, file_animus_datapilot_v1_resource]);
+  fileDesc("Ch9hbmltdXMvZGF0YXBpbG90L3YxL21vZGVsLnByb3RvEhNhbmltdXMuZGF0YXBpbG90LnYxIowBChFHZXREb3NzaWVyUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEgwKBG5hbWUYAiABKAkSMgoGZm9ybWF0GAMgASgOMiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Eb3NzaWVyRm9ybWF0Eg0KBWFzX29mGAQgASgNEhUKDW1pbl90cmVlX3NpemUYBSABKA0iTAoSR2V0RG9zc2llclJlc3BvbnNlEhIKCm1lZGlhX3R5cGUYASABKAkSDwoHY29udGVudBgCIAEoCRIRCgl0cmVlX3NpemUYAyABKA0iggEKEkNyZWF0ZU1vZGVsUmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNdmFsaWRhdGVfb25seRgDIAEoCBIwCgVtb2RlbBgEIAEoCzIhLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLk1vZGVsIpABChJVcGRhdGVNb2RlbFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSMAoFbW9kZWwYBCABKAsyIS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5Nb2RlbBIMCgRldGFnGAUgASgJIucBChlDcmVhdGVNb2RlbFZlcnNpb25SZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEg0KBW1vZGVsGAQgASgJEjkKB3ZlcnNpb24YBSABKAsyKC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5Nb2RlbFZlcnNpb24SEwoLcHJvZHVjZWRfYnkYBiADKAkSDwoHcGFyZW50cxgHIAMoCRIQCghtYW5pZmVzdBgIIAEoCRIMCgRjYXJkGAkgASgJImcKHENvbXBhcmVNb2RlbFZlcnNpb25zUmVzcG9uc2USNAoLZGlmZmVyZW5jZXMYASADKAsyHy5hbmltdXMuZGF0YXBpbG90LnYxLkRpZmZlcmVuY2USEQoJdHJlZV9zaXplGAIgASgNKp8BCg1Eb3NzaWVyRm9ybWF0Eh4KGkRPU1NJRVJfRk9STUFUX1VOU1BFQ0lGSUVEEAASFwoTRE9TU0lFUl9GT1JNQVRfQ0FSRBABEhsKF0RPU1NJRVJfRk9STUFUX0FOTkVYX0lWEAISGgoWRE9TU0lFUl9GT1JNQVRfU1JfMjZfMhADEhwKGERPU1NJRVJfRk9STUFUX0NZQ0xPTkVEWBAEMtEGCgxNb2RlbFNlcnZpY2USWgoLQ3JlYXRlTW9kZWwSJy5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZU1vZGVsUmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJaCgtVcGRhdGVNb2RlbBInLmFuaW11cy5kYXRhcGlsb3QudjEuVXBkYXRlTW9kZWxSZXF1ZXN0GiIuYW5pbXVzLmRhdGFwaWxvdC52MS5Xcml0ZVJlc3BvbnNlEk0KCEdldE1vZGVsEh8uYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXF1ZXN0GiAuYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXNwb25zZRJRCgpMaXN0TW9kZWxzEiAuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVxdWVzdBohLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlc3BvbnNlEmgKEkNyZWF0ZU1vZGVsVmVyc2lvbhIuLmFuaW11cy5kYXRhcGlsb3QudjEuQ3JlYXRlTW9kZWxWZXJzaW9uUmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJUCg9HZXRNb2RlbFZlcnNpb24SHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaIC5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlc3BvbnNlElgKEUxpc3RNb2RlbFZlcnNpb25zEiAuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVxdWVzdBohLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlc3BvbnNlEm4KFENvbXBhcmVNb2RlbFZlcnNpb25zEiMuYW5pbXVzLmRhdGFwaWxvdC52MS5Db21wYXJlUmVxdWVzdBoxLmFuaW11cy5kYXRhcGlsb3QudjEuQ29tcGFyZU1vZGVsVmVyc2lvbnNSZXNwb25zZRJdCgpHZXREb3NzaWVyEiYuYW5pbXVzLmRhdGFwaWxvdC52MS5HZXREb3NzaWVyUmVxdWVzdBonLmFuaW11cy5kYXRhcGlsb3QudjEuR2V0RG9zc2llclJlc3BvbnNlYgZwcm90bzM", [file_animus_datapilot_record_v1_execution, file_animus_datapilot_v1_dataset, file_animus_datapilot_v1_resource]);
+
+/**
+ * Asks for a dossier.
+ *
+ * @generated from message animus.datapilot.v1.GetDossierRequest
+ */
+export type GetDossierRequest = Message<"animus.datapilot.v1.GetDossierRequest"> & {
+  /**
+   * Name of the project.
+   *
+   * @generated from field: string project = 1;
+   */
+  project: string;
+
+  /**
+   * The version.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * The form.
+   *
+   * @generated from field: animus.datapilot.v1.DossierFormat format = 3;
+   */
+  format: DossierFormat;
+
+  /**
+   * Answer for this tree size; 0 for the newest.
+   *
+   * @generated from field: uint32 as_of = 4;
+   */
+  asOf: number;
+
+  /**
+   * Do not answer from a smaller tree than this.
+   *
+   * @generated from field: uint32 min_tree_size = 5;
+   */
+  minTreeSize: number;
+};
+
+/**
+ * Describes the message animus.datapilot.v1.GetDossierRequest.
+ * Use `create(GetDossierRequestSchema)` to create a new message.
+ */
+export const GetDossierRequestSchema: GenMessage<GetDossierRequest> = /*@__PURE__*/
+  messageDesc(file_animus_datapilot_v1_model, 0);
+
+/**
+ * A dossier.
+ *
+ * @generated from message animus.datapilot.v1.GetDossierResponse
+ */
+export type GetDossierResponse = Message<"animus.datapilot.v1.GetDossierResponse"> & {
+  /**
+   * What it is.
+   *
+   * @generated from field: string media_type = 1;
+   */
+  mediaType: string;
+
+  /**
+   * The document.
+   *
+   * @generated from field: string content = 2;
+   */
+  content: string;
+
+  /**
+   * Tree size that the answer is for.
+   *
+   * @generated from field: uint32 tree_size = 3;
+   */
+  treeSize: number;
+};
+
+/**
+ * Describes the message animus.datapilot.v1.GetDossierResponse.
+ * Use `create(GetDossierResponseSchema)` to create a new message.
+ */
+export const GetDossierResponseSchema: GenMessage<GetDossierResponse> = /*@__PURE__*/
+  messageDesc(file_animus_datapilot_v1_model, 1);
 
 /**
  * Makes a model.
@@ -60,7 +144,7 @@ export type CreateModelRequest = Message<"animus.datapilot.v1.CreateModelRequest
  * Use `create(CreateModelRequestSchema)` to create a new message.
  */
 export const CreateModelRequestSchema: GenMessage<CreateModelRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_model, 0);
+  messageDesc(file_animus_datapilot_v1_model, 2);
 
 /**
  * Revises a model.
@@ -109,7 +193,7 @@ export type UpdateModelRequest = Message<"animus.datapilot.v1.UpdateModelRequest
  * Use `create(UpdateModelRequestSchema)` to create a new message.
  */
 export const UpdateModelRequestSchema: GenMessage<UpdateModelRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_model, 1);
+  messageDesc(file_animus_datapilot_v1_model, 3);
 
 /**
  * Registers a version.
@@ -186,7 +270,7 @@ export type CreateModelVersionRequest = Message<"animus.datapilot.v1.CreateModel
  * Use `create(CreateModelVersionRequestSchema)` to create a new message.
  */
 export const CreateModelVersionRequestSchema: GenMessage<CreateModelVersionRequest> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_model, 2);
+  messageDesc(file_animus_datapilot_v1_model, 4);
 
 /**
  * What differs.
@@ -214,7 +298,62 @@ export type CompareModelVersionsResponse = Message<"animus.datapilot.v1.CompareM
  * Use `create(CompareModelVersionsResponseSchema)` to create a new message.
  */
 export const CompareModelVersionsResponseSchema: GenMessage<CompareModelVersionsResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_model, 3);
+  messageDesc(file_animus_datapilot_v1_model, 5);
+
+/**
+ * Form of a dossier.
+ *
+ * @generated from enum animus.datapilot.v1.DossierFormat
+ */
+export const DossierFormat = {
+  /**
+   * As CARD.
+   *
+   * @generated from enum value: DOSSIER_FORMAT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * A model card, Markdown.
+   *
+   * @generated from enum value: DOSSIER_FORMAT_CARD = 1;
+   */
+  CARD: 1,
+
+  /**
+   * Technical documentation as Annex IV of Regulation (EU) 2024/1689 orders it, Markdown.
+   *
+   * @generated from enum value: DOSSIER_FORMAT_ANNEX_IV = 2;
+   */
+  ANNEX_IV: 2,
+
+  /**
+   * A file for a model inventory under SR 26-2, Markdown.
+   *
+   * @generated from enum value: DOSSIER_FORMAT_SR_26_2 = 3;
+   */
+  SR_26_2: 3,
+
+  /**
+   * An ML-BOM, CycloneDX 1.7 JSON.
+   *
+   * @generated from enum value: DOSSIER_FORMAT_CYCLONEDX = 4;
+   */
+  CYCLONEDX: 4,
+} as const;
+
+/**
+ * Form of a dossier.
+ *
+ * @generated from enum animus.datapilot.v1.DossierFormat
+ */
+export type DossierFormat = (typeof DossierFormat)[keyof typeof DossierFormat] | UnknownEnum;
+
+/**
+ * Describes the enum animus.datapilot.v1.DossierFormat.
+ */
+export const DossierFormatSchema: GenEnum<DossierFormat> = /*@__PURE__*/
+  enumDesc(file_animus_datapilot_v1_model, 0);
 
 /**
  * Models and versions.
@@ -301,6 +440,16 @@ export const ModelService: GenService<{
     methodKind: "unary";
     input: typeof CompareRequestSchema;
     output: typeof CompareModelVersionsResponseSchema;
+  },
+  /**
+   * A document about a version: what the ledger holds of it, each statement with its record.
+   *
+   * @generated from rpc animus.datapilot.v1.ModelService.GetDossier
+   */
+  getDossier: {
+    methodKind: "unary";
+    input: typeof GetDossierRequestSchema;
+    output: typeof GetDossierResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_animus_datapilot_v1_model, 0);
