@@ -28,7 +28,7 @@ export function listMetricHistory(
   using reader = readerAsOf(reads, request.asOf);
   const run = findVisible(reads, reader, caller, { name, project }, RUNS);
   const metrics: Metric[] = [];
-  for (const batch of batchesOf(reader, run)) {
+  for (const { batch } of batchesOf(reader, run)) {
     for (const metric of batch.metrics) if (metric.key === key) metrics.push(metric);
     if (metrics.length > MAX_POINTS)
       throw new Fault(

@@ -18,14 +18,18 @@ import type { Json } from "../record/json.ts";
 import type { RecordId } from "../std/brand.ts";
 import { objects, textOf } from "./json-parts.ts";
 
-/** The batches of a run, in order. */
-export function* batchesOf(reader: ViewReader, run: RecordId): Iterable<RunBatch> {
+/** The batches of a run, in order, each with its record. */
+export function* batchesOf(
+  reader: ViewReader,
+  run: RecordId,
+): Iterable<{ readonly id: RecordId; readonly batch: RunBatch }> {
   const batches = reader.get("run", run)?.value.batches ?? 0;
   for (let seq = 0; seq < batches; seq++) {
     const id = reader.get("nth", batchKey(run, seq))?.value.id;
-    const body = id === undefined ? undefined : reader.record(id)?.record.body;
+    if (id === undefined) continue;
+    const body = reader.record(id)?.record.body;
     const message = body === undefined ? undefined : messageFromBody("run.batch", body);
-    if (message?.$typeName === RunBatchSchema.typeName) yield message as RunBatch;
+    if (message?.$typeName === RunBatchSchema.typeName) yield { batch: message as RunBatch, id };
   }
 }
 
@@ -34,32 +38,48 @@ const seriesOf = (m: Metric): string => `${m.key}\u0000${m.datasetVersion ?? ""}
 const byKey = (a: { readonly key: string }, b: { readonly key: string }): number =>
   a.key < b.key ? -1 : a.key > b.key ? 1 : 0;
 
+interface Reported {
+  /** Ascending by series; each with the record of the batch that reported it. */
+  readonly metrics: readonly { readonly metric: Metric; readonly batch: RecordId }[];
+  readonly params: readonly Param[];
+  readonly files: readonly RunFile[];
+}
+
 /**
  * The last value of each metric by step, and by order among equal steps; one for each dataset version and slice. A parameter keeps
  * its first value, a file its newest report.
  */
-export function summaryOf(reader: ViewReader, run: RecordId): RunSummary {
-  const metrics = new Map<string, Metric>();
+export function reportedBy(reader: ViewReader, run: RecordId): Reported {
+  const metrics = new Map<string, Reported["metrics"][number]>();
   const params = new Map<string, Param>();
   const files = new Map<string, RunFile>();
   const take = (param: Param): void => {
     if (!params.has(param.key)) params.set(param.key, param);
   };
   planParams(reader, run).forEach(take);
-  for (const batch of batchesOf(reader, run)) {
+  for (const { batch, id } of batchesOf(reader, run)) {
     batch.params.forEach(take);
     for (const file of batch.files) files.set(file.path, file);
     for (const metric of batch.metrics) {
-      const before = metrics.get(seriesOf(metric));
-      if (before === undefined || metric.step >= before.step) metrics.set(seriesOf(metric), metric);
+      const before = metrics.get(seriesOf(metric))?.metric;
+      if (before === undefined || metric.step >= before.step) metrics.set(seriesOf(metric), { batch: id, metric });
     }
   }
+  return {
+    files: [...files.values()].toSorted((a, b) => (a.path < b.path ? -1 : 1)),
+    metrics: [...metrics.values()].toSorted((a, b) => (seriesOf(a.metric) < seriesOf(b.metric) ? -1 : 1)),
+    params: [...params.values()].toSorted(byKey),
+  };
+}
+
+export function summaryOf(reader: ViewReader, run: RecordId): RunSummary {
+  const { files, metrics, params } = reportedBy(reader, run);
   const row = reader.get("run", run)?.value;
   const finish = row?.finish === undefined ? undefined : finishOf(reader, row.finish);
   return create(RunSummarySchema, {
-    metrics: [...metrics.values()].toSorted((a, b) => (seriesOf(a) < seriesOf(b) ? -1 : 1)),
-    params: [...params.values()].toSorted(byKey),
-    files: [...files.values()].toSorted((a, b) => (a.path < b.path ? -1 : 1)),
+    metrics: metrics.map((m) => m.metric),
+    params: [...params],
+    files: [...files],
     batches: row?.batches ?? 0,
     ...(finish === undefined ? {} : { finish }),
   });

@@ -1,6 +1,6 @@
 /**
  * Documents about a model version, of sections with statements that name their records, as Markdown. Texts in them come from whoever
- * reported them: none can make a heading, a link, a table or an invisible character.
+ * reported them, and stand behind a label or in a cell: none can make a link, markup, another row or an invisible character.
  */
 import type { DossierFacts, Source } from "./facts.ts";
 
@@ -31,7 +31,7 @@ export const escapeMarkdown = (text: string): string =>
   text
     .replaceAll(/\r?\n/g, " ")
     .replaceAll(UNPRINTABLE, "\uFFFD")
-    .replaceAll(/[\\`*_{}[\]()#+!|<>~&-]/g, "\\$&");
+    .replaceAll(/[\\`*_[\]|<>~&@]|:(?=\/\/)|(?<=www)\./g, "\\$&");
 
 const cite = (sources: readonly Source[]): string =>
   [...new Set(sources.map((s) => s.index))]

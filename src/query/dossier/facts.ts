@@ -10,7 +10,7 @@ import type { LedgerRecord } from "../../record/record.ts";
 import { assertDefined } from "../../std/assert.ts";
 import type { RecordId } from "../../std/brand.ts";
 import { objects, textOf } from "../json-parts.ts";
-import { type Facts, runFacts, summaryOf } from "../run-facts.ts";
+import { type Facts, reportedBy, runFacts } from "../run-facts.ts";
 
 /** Decisions, transitions and votes of a version that are shown at most. */
 const MAX_EVENTS = 1_000;
@@ -23,17 +23,21 @@ export interface Source {
   readonly time: string;
 }
 
+/** The last value of a series; its source is the batch that reported it. */
+interface Metric extends Source {
+  readonly key: string;
+  readonly value: number;
+  /** Dataset version; empty for none. */
+  readonly on: string;
+  readonly slice: string;
+}
+
 export interface Run extends Source {
   readonly name: string;
   readonly actor: string;
   readonly status: string;
   readonly facts: Facts;
-  readonly metrics: readonly {
-    readonly key: string;
-    readonly value: number;
-    readonly on: string;
-    readonly slice: string;
-  }[];
+  readonly metrics: readonly Metric[];
   readonly finished: string;
 }
 
@@ -203,7 +207,8 @@ class Collector {
       actor: this.#who(run.record.actor.principal),
       facts: runFacts(this.#reader, id, nameOf),
       finished: finish?.source.time ?? "",
-      metrics: summaryOf(this.#reader, id).metrics.map(({ datasetVersion, key, slice, value }) => ({
+      metrics: reportedBy(this.#reader, id).metrics.map(({ batch, metric: { datasetVersion, key, slice, value } }) => ({
+        ...this.#held(batch).source,
         key,
         on: this.#who(datasetVersion),
         slice: slice ?? "",

@@ -125,7 +125,7 @@ const method = ({ runs: made }: DossierFacts): Table => ({
 const metrics = ({ runs: made }: DossierFacts): Table => ({
   head: ["Metric", "Value", "On", "Slice", "Run"],
   rows: made.flatMap((r) =>
-    r.metrics.map((m) => ({ cells: [m.key, String(m.value), m.on, m.slice, r.name], sources: [r] })),
+    r.metrics.map((m) => ({ cells: [m.key, String(m.value), m.on, m.slice, r.name], sources: [m] })),
   ),
 });
 
