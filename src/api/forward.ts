@@ -21,7 +21,7 @@ import { Fault } from "../std/faults.ts";
 import type { Clock } from "../std/ports.ts";
 import { faultOf } from "./faults.ts";
 import type { Request, Response } from "./listen.ts";
-import { peerOf } from "./peer.ts";
+import { headerOf, peerOf } from "./peer.ts";
 
 export interface ForwardOptions {
   readonly log: Log;
@@ -85,17 +85,18 @@ export class Forwarder implements Disposable {
   }
 
   /** Whether a read may be answered from here; waits a little for what is about to come. */
-  async isFresh(request: unknown, { requestHeader, signal }: HandlerContext): Promise<boolean> {
+  async isFresh(request: unknown, context: HandlerContext): Promise<boolean> {
     const { log } = this.#options;
-    if (requestHeader.get(READ) === "latest") {
+    if (headerOf(context, READ) === "latest") {
       if (this.isFollowing) return false;
-      await log.confirm(signal);
+      await log.confirm(context.signal);
       return true;
     }
+    if (!this.isFollowing) return true;
     const { asOf, minTreeSize } = request as { readonly asOf?: unknown; readonly minTreeSize?: unknown };
-    const sizes = [asOf, minTreeSize, Number(requestHeader.get(MIN_TREE_SIZE) ?? 0)];
+    const sizes = [asOf, minTreeSize, Number(headerOf(context, MIN_TREE_SIZE) ?? 0)];
     const wanted = Math.max(0, ...sizes.filter((n): n is number => typeof n === "number" && Number.isFinite(n)));
-    return !this.isFollowing || log.reached(wanted, PATIENCE_MS, signal);
+    return log.reached(wanted, PATIENCE_MS, context.signal);
   }
 
   /** Says how new the state is that a read is answered from. */

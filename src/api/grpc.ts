@@ -2,7 +2,7 @@
  * The gRPC port: grpc-js serves what a Connect `ServiceImplSpec` implements, at about a quarter of connect-node's CPU a call.
  *
  * - A unary call costs little more than grpc-js itself: the context makes its Headers, its AbortSignal and its values only for
- *   a handler that touches them, and nothing is closed over per call.
+ *   a handler that touches them, and nothing is closed over per call. One header, and the address, it tells without (`peer.ts`).
  * - What a handler throws leaves as `toConnectError` says, with `google.rpc.Status` in `grpc-status-details-bin`.
  * - A deadline over `maxTimeoutMs` is shortened to it. (grpc-js counts it in 32 bits: a year would already have passed.)
  * - The context is an object with getters: wrap it with another object, do not spread it.
@@ -48,6 +48,7 @@ import {
   Server,
   ServerCredentials,
   type ServerDuplexStream,
+  type ServerInterceptingCallInterface,
   type ServerReadableStream,
   type ServerUnaryCall,
   type ServerWritableStream,
@@ -61,6 +62,7 @@ import { StatusSchema } from "../../gen/ts/google/rpc/status_pb.ts";
 import { assert } from "../std/assert.ts";
 import { toConnectError } from "./faults.ts";
 import type { Listener, Tls } from "./listen.ts";
+import { PLAIN_CALL, type PlainCall } from "./peer.ts";
 
 const GRACE_MS = 5_000;
 const FIRST_BYTE_TIMEOUT_MS = 10_000;
@@ -350,17 +352,14 @@ class Incoming implements AsyncIterableIterator<Message> {
   }
 }
 
-/** Why the signal of a call aborts that was answered; an error for each would cost more than all else about the call. */
-const ANSWERED = new ConnectError("the call was answered", Code.Canceled);
-
-class CallContext implements HandlerContext {
+class CallContext implements HandlerContext, PlainCall {
   readonly method: DescMethod;
   // Not #private: code that wraps a context may inherit from it.
   private readonly call: AnyCall;
   private readonly initialValues: Values;
   private controller: AbortController | undefined;
   private request: Headers | undefined;
-  private header: Headers | undefined;
+  private answer: Headers | undefined;
   private trailers: Headers | undefined;
   private ownValues: ContextValues | undefined;
   private isAnswered = false;
@@ -371,9 +370,23 @@ class CallContext implements HandlerContext {
     this.initialValues = initialValues;
     this.controller = undefined;
     this.request = undefined;
-    this.header = undefined;
+    this.answer = undefined;
     this.trailers = undefined;
     this.ownValues = undefined;
+  }
+
+  get [PLAIN_CALL](): PlainCall {
+    return this;
+  }
+
+  get address(): string {
+    return addressOf(this.call);
+  }
+
+  header(name: string): string | null {
+    const [value, ...more] = this.call.metadata.get(name);
+    if (typeof value !== "string" || more.length > 0) return this.requestHeader.get(name);
+    return value;
   }
 
   get service(): DescService {
@@ -392,7 +405,7 @@ class CallContext implements HandlerContext {
     return `http://${this.call.getHost()}${this.call.getPath()}`;
   }
 
-  /** Aborts when the client cancels, when the deadline passes and when the call ends. */
+  /** Aborts when the client cancels and when the deadline passes, unless the call was answered before. */
   get signal(): AbortSignal {
     if (this.controller === undefined) {
       const controller = new AbortController();
@@ -400,9 +413,9 @@ class CallContext implements HandlerContext {
       if (this.call.cancelled) controller.abort(this.cancelReason());
       // grpc-js says so of every call, also when it was answered.
       else
-        (this.call as EventEmitter).once("cancelled", () =>
-          controller.abort(this.isAnswered ? ANSWERED : this.cancelReason()),
-        );
+        (this.call as EventEmitter).once("cancelled", () => {
+          if (!this.isAnswered) controller.abort(this.cancelReason());
+        });
     }
     return this.controller.signal;
   }
@@ -418,8 +431,8 @@ class CallContext implements HandlerContext {
   }
 
   get responseHeader(): Headers {
-    this.header ??= new Headers();
-    return this.header;
+    this.answer ??= new Headers();
+    return this.answer;
   }
 
   get responseTrailer(): Headers {
@@ -434,9 +447,9 @@ class CallContext implements HandlerContext {
 
   /** Sends the response header once, if the handler set one; grpc-js sends an empty one with the first message. */
   sendHeader(): void {
-    if (this.header === undefined) return;
-    this.call.sendMetadata(toMetadata(this.header));
-    this.header = undefined;
+    if (this.answer === undefined) return;
+    this.call.sendMetadata(toMetadata(this.answer));
+    this.answer = undefined;
   }
 
   /** What goes behind the answer, which is all that is left to send. */
@@ -462,6 +475,11 @@ class CallContext implements HandlerContext {
     return Number(this.call.getDeadline());
   }
 }
+
+/** Network address of the client. grpc-js reads it once of each call; asking for the peer would read the socket again. */
+const addressOf = (call: AnyCall): string =>
+  (call as unknown as { readonly call: ServerInterceptingCallInterface }).call.getConnectionInfo().remoteAddress ??
+  "unknown";
 
 function peerOf(call: AnyCall): GrpcPeer {
   return {

@@ -14,18 +14,19 @@ import {
 import { Outcome } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
 import type { WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import type { Deps } from "../command/context.ts";
-import { authenticate } from "../identity/authenticate.ts";
 import type { Caller } from "../identity/caller.ts";
+import type { KnownTokens } from "../identity/known-tokens.ts";
 import { Fault } from "../std/faults.ts";
 import { toConnectError } from "./faults.ts";
 import type { Forwarder } from "./forward.ts";
 import type { Metrics } from "./metrics.ts";
-import { peerOf } from "./peer.ts";
+import { headerOf, peerOf } from "./peer.ts";
 import { knownOnly, refuseUnknown } from "./unknown-fields.ts";
 
 export interface Edge {
   readonly deps: Deps;
   readonly metrics: Metrics;
+  readonly tokens: KnownTokens;
   /** Whether checkpoints and proofs are answered without a token. */
   readonly publicLog: boolean;
   /** What is not answered here; absent in a process that always leads. */
@@ -51,7 +52,7 @@ export function callerOf(
         cause: "missing",
       });
     using reader = deps.log.index.reader();
-    return authenticate(reader, token, deps.clock.now(), origin);
+    return edge.tokens.authenticate(reader, token, deps.clock.now(), origin);
   } catch (error) {
     if (error instanceof Fault) {
       edge.metrics.denied(error.reason);
@@ -129,9 +130,9 @@ export function guard<S extends DescService>(
       throw new Error(`assertion failed: ${service.typeName}.${method.name} has an implementation`);
     const rpc = `${service.typeName}/${method.name}`;
     const begin = (context: HandlerContext): Caller =>
-      edge.publicLog && PUBLIC.has(rpc) && context.requestHeader.get("authorization") === null
+      edge.publicLog && PUBLIC.has(rpc) && headerOf(context, "authorization") === null
         ? ANYBODY
-        : callerOf(edge, rpc, context.requestHeader, peerOf(context));
+        : callerOf(edge, rpc, { get: (name) => headerOf(context, name) }, peerOf(context));
     const rule: Rule = { begin, edge, isRead: isRead(run), method, rpc, run };
     impl[method.localName] = method.methodKind === "unary" ? unary(rule) : streaming(rule);
   }

@@ -33,7 +33,11 @@ export function refuseUnknown(value: unknown): void {
       { fields: [{ description: `is not a field of ${$typeName}`, field: numbers }] },
     );
   }
-  for (const member of Object.values(value)) refuseUnknown(member);
+  const members = value as unknown as Readonly<Record<string, unknown>>;
+  for (const name in members) {
+    const member = members[name];
+    if (typeof member === "object") refuseUnknown(member);
+  }
 }
 
 /** The messages of a stream, each as `refuseUnknown` lets it through. */

@@ -9,7 +9,7 @@ import type { Caller } from "../identity/caller.ts";
 import { projectName } from "../identity/ledger.ts";
 import type { Permission } from "../identity/roles.ts";
 import type { Draft, DraftLink, DraftRef } from "../log/submission.ts";
-import { projectOf, resolveRef } from "../query/resolve.ts";
+import { resolveRef } from "../query/resolve.ts";
 import type { JsonObject } from "../record/json.ts";
 import type { Kind } from "../record/kinds.ts";
 import type { Actor } from "../record/record.ts";
@@ -67,8 +67,11 @@ export function draft(
 }
 
 /** A link for each target that is there. */
-export const link = (rel: string, ...to: readonly (DraftRef | undefined)[]): DraftLink[] =>
-  to.flatMap((t) => (t === undefined ? [] : [{ rel, to: t }]));
+export function link(rel: string, ...to: readonly (DraftRef | undefined)[]): DraftLink[] {
+  const links: DraftLink[] = [];
+  for (const target of to) if (target !== undefined) links.push({ rel, to: target });
+  return links;
+}
 
 /** A plan that writes one resource, with further records behind it. */
 export const created = (first: Draft, ...more: readonly Draft[]): Plan => ({ drafts: [first, ...more], primary: 0 });
@@ -136,12 +139,10 @@ const COLLECTION_OF: Readonly<Record<string, string>> = {
  * that may be shared. Throws NOT_FOUND, CROSS_PROJECT_DENIED, or REQUEST_INVALID for another kind.
  */
 export function resolve(a: Admission, text: string, kinds: readonly Kind[], field: string): RecordId {
-  const candidates = [...new Set(kinds.map((k) => COLLECTION_OF[k]))];
-  const id = resolveAny(a, text, candidates);
+  const id = parseRecordId(text) ?? resolveAny(a, text, [...new Set(kinds.map((k) => COLLECTION_OF[k]))]);
   const found = a.reader.record(id);
-  const owner = projectOf(a.reader, id);
-  if (found === undefined || owner === undefined) throw notFound(text);
-  const { kind } = found.record;
+  if (found === undefined) throw notFound(text);
+  const { kind, project: owner = id } = found.record;
   if (owner !== a.project) checkShared(a, owner, kind, text);
   if (!kinds.includes(kind as Kind)) {
     throw new Fault("REQUEST_INVALID", `${field} names a ${kind}; what is needed is a ${kinds.join(" or a ")}`, {

@@ -2,7 +2,7 @@
  * From a request's message to a record's body: ProtoJSON, sets in order and without repeats, checked. What a caller
  * wrote wrong becomes the fault REQUEST_INVALID that names the field.
  */
-import type { DescMessage, Message } from "@bufbuild/protobuf";
+import type { DescField, DescMessage, Message } from "@bufbuild/protobuf";
 import { bodyFromMessage } from "../record/body.ts";
 import { isObject, type Json, type JsonObject } from "../record/json.ts";
 import { type Kind, kindSpec } from "../record/kinds.ts";
@@ -23,7 +23,7 @@ export function bodyOf(kind: Kind, message: Message | undefined): JsonObject {
     const body = bodyFromMessage(kind, message);
     const { schema } = assertDefined(kindSpec(kind), `kind ${kind} is known`);
     checkUnique(schema, body, "");
-    checkTexts(body, "");
+    checkTexts(body);
     return body;
   } catch (error) {
     if (!(error instanceof Violation)) throw error;
@@ -49,31 +49,79 @@ export const invalid = (field: string, description: string): Fault =>
  * No text of a request looks like another one, whatever it is for: records hold `(text)` fields to that, this holds the rest,
  * such as keys of labels and names of CI jobs. Names of members are held to it by the record.
  */
-function checkTexts(value: Json, at: string): void {
-  if (typeof value === "string") {
-    if (!isText(value)) throw invalid(at, "is not in Unicode form C, or has bidirectional or control characters");
-  } else if (Array.isArray(value)) {
-    for (const item of value as readonly Json[]) checkTexts(item, at);
-  } else if (isObject(value)) {
-    for (const [name, member] of Object.entries(value)) checkTexts(member, at === "" ? name : `${at}.${name}`);
+function checkTexts(body: JsonObject): void {
+  const path = findHostile(body);
+  if (path !== undefined)
+    throw invalid(path, "is not in Unicode form C, or has bidirectional or control characters");
+}
+
+/** Path of the first text that is none; it is put together on the way out. */
+function findHostile(value: Json): string | undefined {
+  if (typeof value === "string") return isText(value) ? undefined : "";
+  if (typeof value !== "object" || value === null) return undefined;
+  if (Array.isArray(value)) {
+    for (const item of value as readonly Json[]) {
+      const path = findHostile(item);
+      if (path !== undefined) return path;
+    }
+    return undefined;
   }
+  const object = value as JsonObject;
+  for (const name in object) {
+    const path = findHostile(object[name] as Json);
+    if (path !== undefined) return path === "" ? name : `${name}.${path}`;
+  }
+  return undefined;
+}
+
+/** A field that is a set, or below which there is one. */
+interface SetField {
+  readonly name: string;
+  /** Members that tell its rows apart. */
+  readonly by: readonly string[];
+  readonly below: DescMessage | undefined;
+}
+
+const setFields = new Map<DescMessage, readonly SetField[]>();
+
+const keyOf = (desc: DescMessage, field: DescField): readonly string[] => SETS[`${desc.name}.${field.name}`] ?? [];
+
+/** Whether a message of this type may hold a set whose rows have keys, however deep. */
+function holdsSets(desc: DescMessage, seen = new Set<DescMessage>()): boolean {
+  if (seen.has(desc)) return false;
+  seen.add(desc);
+  return desc.fields.some(
+    (field) => keyOf(desc, field).length > 0 || (field.message !== undefined && holdsSets(field.message, seen)),
+  );
+}
+
+function setFieldsOf(desc: DescMessage): readonly SetField[] {
+  let fields = setFields.get(desc);
+  if (fields === undefined) {
+    fields = desc.fields
+      .map((field) => ({
+        below: field.message !== undefined && holdsSets(field.message) ? field.message : undefined,
+        by: keyOf(desc, field),
+        name: field.name,
+      }))
+      .filter(({ below, by }) => below !== undefined || by.length > 0);
+    setFields.set(desc, fields);
+  }
+  return fields;
 }
 
 /** Rows of a set have different keys: policy input and comparisons look them up by these. */
 function checkUnique(desc: DescMessage, body: JsonObject, at: string): void {
-  for (const field of desc.fields) {
-    const value = body[field.name];
-    const path = at === "" ? field.name : `${at}.${field.name}`;
-    const by = SETS[`${desc.name}.${field.name}`];
-    if (Array.isArray(value) && by !== undefined && by.length > 0) checkKeys(value as readonly Json[], by, path);
-    if (value === undefined || field.message === undefined || field.message.typeName === STRUCT) continue;
+  for (const { below, by, name } of setFieldsOf(desc)) {
+    const value = body[name];
+    const path = at === "" ? name : `${at}.${name}`;
+    if (Array.isArray(value) && by.length > 0) checkKeys(value as readonly Json[], by, path);
+    if (value === undefined || below === undefined) continue;
     for (const item of Array.isArray(value) ? (value as readonly Json[]) : [value]) {
-      if (isObject(item)) checkUnique(field.message, item, path);
+      if (isObject(item)) checkUnique(below, item, path);
     }
   }
 }
-
-const STRUCT = "google.protobuf.Struct";
 
 function checkKeys(rows: readonly Json[], by: readonly string[], path: string): void {
   const seen = new Set<string>();

@@ -2,7 +2,7 @@
 
 import type { Draft } from "../log/submission.ts";
 import { canonicalize } from "../record/canonical.ts";
-import { isObject, type Json } from "../record/json.ts";
+import type { Json, JsonObject } from "../record/json.ts";
 import { MAX_LINKS } from "../record/record.ts";
 import { Fault } from "../std/faults.ts";
 
@@ -27,24 +27,42 @@ export function checkLimits(draft: Draft): void {
   checkCount("links", draft.links.length, MAX_LINKS);
   const labels = draft.body["labels"];
   if (Array.isArray(labels)) checkCount("labels", labels.length, MAX_LABELS);
-  walk(draft.body, "");
+  const found = findExcess(draft.body);
+  if (found !== undefined) throw tooMuch(`${found.path} ${found.message}`);
 }
 
-function walk(value: Json, at: string): void {
+/** A text or a document that is too long; its path is put together on the way out. */
+interface Excess {
+  path: string;
+  readonly message: string;
+}
+
+function findExcess(value: Json): Excess | undefined {
   if (typeof value === "string") {
     // A character takes three bytes at most, so most texts need no counting.
-    if (value.length * 3 > MAX_TEXT_BYTES && Buffer.byteLength(value) > MAX_TEXT_BYTES) {
-      throw tooMuch(`${at} is longer than 16 KiB: put long content into an artifact`);
-    }
-  } else if (Array.isArray(value)) {
-    for (const item of value as readonly Json[]) walk(item, at);
-  } else if (isObject(value)) {
-    for (const [name, member] of Object.entries(value)) {
-      const path = at === "" ? name : `${at}.${name}`;
-      if (!DOCUMENTS.has(name)) walk(member, path);
-      else if (Buffer.byteLength(canonicalize(member)) > MAX_INLINE_DOCUMENT_BYTES) {
-        throw tooMuch(`${path} is longer than 256 KiB`);
-      }
-    }
+    return value.length * 3 > MAX_TEXT_BYTES && Buffer.byteLength(value) > MAX_TEXT_BYTES
+      ? { message: "is longer than 16 KiB: put long content into an artifact", path: "" }
+      : undefined;
   }
+  if (typeof value !== "object" || value === null) return undefined;
+  if (Array.isArray(value)) {
+    for (const item of value as readonly Json[]) {
+      const found = findExcess(item);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+  const object = value as JsonObject;
+  for (const name in object) {
+    const found = DOCUMENTS.has(name) ? findLongDocument(object[name] as Json) : findExcess(object[name] as Json);
+    if (found === undefined) continue;
+    found.path = found.path === "" ? name : `${name}.${found.path}`;
+    return found;
+  }
+  return undefined;
 }
+
+const findLongDocument = (value: Json): Excess | undefined =>
+  Buffer.byteLength(canonicalize(value)) > MAX_INLINE_DOCUMENT_BYTES
+    ? { message: "is longer than 256 KiB", path: "" }
+    : undefined;

@@ -21,7 +21,7 @@ import type { Caller } from "../identity/caller.ts";
 import { findProject, LEDGER_PROJECT, projectName } from "../identity/ledger.ts";
 import type { Permission } from "../identity/roles.ts";
 import type { IndexReader } from "../index/index.ts";
-import type { Draft, Lane } from "../log/submission.ts";
+import type { Committed, Draft, Lane } from "../log/submission.ts";
 import { bodyCase, findResource, toReceipt } from "../query/resource.ts";
 import { isObject, type Json } from "../record/json.ts";
 import { isRequestId, sortLinks } from "../record/record.ts";
@@ -210,7 +210,7 @@ async function submit<T>(
   if (value.earlier !== undefined) return repeat(deps, caller, spec, value.earlier, plan);
   if (value.plan.existing !== undefined) await checkExisting(deps, value.plan.existing);
   const ids = committed?.records.map((r) => r.id) ?? [];
-  return written(deps, value.plan, ids, committed?.size, false);
+  return written(deps, value.plan, ids, committed, false);
 }
 
 function validate<T>(deps: Deps, caller: Caller, spec: WriteSpec, plan: (a: Admission) => Plan<T>): Written<T> {
@@ -247,7 +247,7 @@ function written<T>(
   deps: Deps,
   plan: Plan<T>,
   ids: readonly RecordId[],
-  size: TreeSize | undefined,
+  committed: Committed | null,
   repeated: boolean,
 ): Written<T> {
   const idOf = (of: number | RecordId | undefined): RecordId | undefined => (typeof of === "number" ? ids[of] : of);
@@ -255,17 +255,21 @@ function written<T>(
     plan,
     ids,
     repeated,
-    resource: (of) => found(deps, idOf(of), size),
+    resource: (of) => found(deps, idOf(of), committed?.size),
     receipt(of) {
       const id = idOf(of);
       if (id === undefined) return undefined;
-      using reader = deps.log.index.reader();
-      const index = assertDefined(reader.indexOf(id), "an answered record is in the index");
-      const fresh = typeof of === "number" && !repeated;
+      const fresh = typeof of === "number" ? committed?.records[of] : undefined;
+      const receipt = deps.log.receipt(fresh?.index ?? indexOf(deps, id), fresh === undefined ? undefined : committed?.size);
       const also = typeof of === "number" ? ids.filter((other) => other !== id) : [];
-      return toReceipt(id, deps.log.receipt(index, fresh ? size : undefined), { existing: !fresh, also });
+      return toReceipt(id, receipt, { existing: fresh === undefined, also });
     },
   };
+}
+
+function indexOf(deps: Deps, id: RecordId): LogIndex {
+  using reader = deps.log.index.reader();
+  return assertDefined(reader.indexOf(id), "an answered record is in the index");
 }
 
 function found(deps: Deps, id: RecordId | undefined, size: TreeSize | undefined): Resource | undefined {
@@ -313,7 +317,7 @@ async function repeat<T>(
       (await isSame(s.body, d.body, deps.personal, ignored));
     if (!same) throw reused();
   }
-  return written(deps, made, ids, undefined, true);
+  return written(deps, made, ids, null, true);
 }
 
 interface Stored {

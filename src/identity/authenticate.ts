@@ -8,7 +8,7 @@
 import { timingSafeEqual } from "node:crypto";
 import type { ViewReader } from "../fold/view.ts";
 import { isObject } from "../record/json.ts";
-import type { RecordId } from "../std/brand.ts";
+import type { Digest, RecordId } from "../std/brand.ts";
 import { utf8 } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import { parseTime } from "../std/ports.ts";
@@ -21,11 +21,27 @@ export type TokenFlaw = "malformed" | "unknown" | "revoked" | "expired" | "disab
 const invalid = (flaw: TokenFlaw): Fault =>
   new Fault("TOKEN_INVALID", "the token is not valid: ask an administrator for a new one", { cause: flaw });
 
+/** Who holds a token, as far as the state says: what is left to ask is the time. */
+export interface Holder {
+  readonly caller: Omit<Caller, keyof Origin | "authenticatedAtMs">;
+  readonly expiresMs: number;
+}
+
 /** Who holds this token now. Throws the fault TOKEN_INVALID, whose cause, a `TokenFlaw`, never reaches the caller. */
 export function authenticate(reader: ViewReader, token: string, nowMs: number, origin: Origin): Caller {
   const method = parseSecret(token);
   if (method === undefined) throw invalid("malformed");
-  const digest = secretDigest(token);
+  return callerAt(holderOf(reader, method, secretDigest(token), nowMs), nowMs, origin);
+}
+
+export const callerAt = ({ caller }: Holder, nowMs: number, origin: Origin): Caller => ({
+  ...caller,
+  authenticatedAtMs: nowMs,
+  ...origin,
+});
+
+/** The holder of the secret with this digest, in the order in which flaws are told. */
+export function holderOf(reader: ViewReader, method: Caller["method"], digest: Digest, nowMs: number): Holder {
   const row = reader.get("token", digest)?.value;
   if (row === undefined) throw invalid("unknown");
   if ((row.run !== undefined) !== (method === "run-token")) throw invalid("unknown");
@@ -38,17 +54,18 @@ export function authenticate(reader: ViewReader, token: string, nowMs: number, o
   if (row.run !== undefined && runTokenPermissions(reader, row.run).length === 0) throw invalid("run_ended");
   const body = reader.record(principal.revision)?.record.body;
   return {
-    principal: row.principal,
-    name: principal.name ?? "",
-    method,
-    type: body?.["type"] === "PRINCIPAL_TYPE_HUMAN" ? "human" : "service",
-    token: row.id,
-    permissions: row.permissions,
-    ...(row.run === undefined ? {} : { run: row.run }),
-    ...(row.project === undefined ? {} : { runProject: row.project }),
-    expiresAt: row.expires_at,
-    authenticatedAtMs: nowMs,
-    ...origin,
+    caller: {
+      principal: row.principal,
+      name: principal.name ?? "",
+      method,
+      type: body?.["type"] === "PRINCIPAL_TYPE_HUMAN" ? "human" : "service",
+      token: row.id,
+      permissions: row.permissions,
+      ...(row.run === undefined ? {} : { run: row.run }),
+      ...(row.project === undefined ? {} : { runProject: row.project }),
+      expiresAt: row.expires_at,
+    },
+    expiresMs,
   };
 }
 

@@ -9,7 +9,7 @@
  * decided here (`election.ts`), and safety never depends on it: two that lead contend for the same slot, and one learns of it.
  */
 import type { Index } from "../index/index.ts";
-import { inclusionProof } from "../merkle/proofs.ts";
+import { inclusionProof, type RightEdge } from "../merkle/proofs.ts";
 import type { VerifierKey } from "../note/keys.ts";
 import type { SignatureVerifier } from "../note/signatures.ts";
 import type { ValidCommit } from "../record/chain.ts";
@@ -158,6 +158,7 @@ export interface LogOptions extends Pace {
 }
 
 const SIGNED_KEPT = 256;
+const decoder = new TextDecoder();
 const PUBLISHED_LOOK_MS = 1_000;
 const never = (): AbortSignal => new AbortController().signal;
 
@@ -259,6 +260,12 @@ interface Parts {
   readonly setDays: (days: number) => void;
 }
 
+/** A signed tree, with what the answers that it covers have in common. */
+interface Remembered extends SignedHead {
+  readonly text: string;
+  readonly edge: RightEdge;
+}
+
 /** Brings in what others commit, until it is aborted. */
 interface Following {
   readonly stop: AbortController;
@@ -275,7 +282,7 @@ class OpenLog implements Log {
   readonly #follower: Follower;
   readonly #listeners = new Set<(commit: ValidCommit) => void>();
   readonly #roleListeners = new Set<(role: Role) => void>();
-  readonly #signed = new Map<number, SignedHead & { readonly text: string }>();
+  readonly #signed = new Map<number, Remembered>();
   #newest: SignedHead | undefined;
   #published: Published | null = null;
   /** ETag of what was last found published, so that it is opened once. */
@@ -348,17 +355,17 @@ class OpenLog implements Log {
     const { entryBytes } = assertDefined(this.#applied.reader.entry(index), `entry ${index} is applied`);
     return {
       checkpoint: signed.text,
-      entry: new TextDecoder().decode(entryBytes),
+      entry: decoder.decode(entryBytes),
       index,
       leafHash: this.#applied.tree.read(0, index),
-      proof: inclusionProof(index, signed.size, this.#applied.tree.read),
+      proof: inclusionProof(index, signed.size, this.#applied.tree.read, signed.edge),
       size: signed.size as TreeSize,
     };
   }
 
   checkpoint(): string {
     if (this.#newest === undefined) throw this.#behind();
-    return new TextDecoder().decode(this.#newest.note);
+    return decoder.decode(this.#newest.note);
   }
 
   #behind(): Fault {
@@ -591,7 +598,7 @@ class OpenLog implements Log {
   }
 
   #remember(signed: SignedHead): void {
-    this.#signed.set(signed.size, { ...signed, text: new TextDecoder().decode(signed.note) });
+    this.#signed.set(signed.size, { ...signed, edge: new Map(), text: decoder.decode(signed.note) });
     if (this.#newest === undefined || signed.size >= this.#newest.size) this.#newest = signed;
     for (const size of this.#signed.keys()) {
       if (this.#signed.size <= SIGNED_KEPT) break;

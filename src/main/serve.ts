@@ -22,6 +22,7 @@ import { Denials } from "../command/denials.ts";
 import { SilentRuns } from "../command/lose-runs.ts";
 import { createPersonalStore } from "../command/personal.ts";
 import { authorise } from "../identity/authorise.ts";
+import { KnownTokens } from "../identity/known-tokens.ts";
 import { ledgerOf } from "../identity/ledger.ts";
 import { Election } from "../log/election.ts";
 import { Lease } from "../log/lease.ts";
@@ -113,7 +114,9 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     }),
   );
   const metrics = createMetrics(() => log.health());
-  const edge: Edge = { deps, forward, metrics, publicLog };
+  const tokens = new KnownTokens();
+  log.onCommit(({ items }) => tokens.applied(items));
+  const edge: Edge = { deps, forward, metrics, publicLog, tokens };
   const services = createServices(edge);
   const rpc = createRpcHandler({ maxTimeoutMs: MAX_TIMEOUT_MS, metrics, readMaxBytes: MAX_MESSAGE_BYTES, services });
   const bearerOf = (headers: IncomingHttpHeaders, path: string) =>

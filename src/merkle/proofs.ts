@@ -21,8 +21,19 @@ export function subtreeRoot(lo: number, hi: number, read: NodeReader): Uint8Arra
   return nodeHash(subtreeRoot(lo, middle, read), subtreeRoot(middle, hi, read));
 }
 
-/** RFC 6962 §2.1.1: hashes from the leaf's sibling up to the root's child. */
-export function inclusionProof(index: number, size: number, read: NodeReader): Uint8Array[] {
+/** Roots of subtrees that end with a tree and are not complete, by their first leaf. */
+export type RightEdge = Map<number, Uint8Array>;
+
+/**
+ * RFC 6962 §2.1.1: hashes from the leaf's sibling up to the root's child. Proofs in one tree have the subtrees at its end in common: an
+ * `edge` that is kept for the tree of this size, empty at first, hashes each once.
+ */
+export function inclusionProof(
+  index: number,
+  size: number,
+  read: NodeReader,
+  edge: RightEdge = new Map(),
+): Uint8Array[] {
   assert(isCount(index) && isCount(size) && index < size, "the index is in the tree");
   const proof: Uint8Array[] = [];
   let lo = 0;
@@ -30,7 +41,7 @@ export function inclusionProof(index: number, size: number, read: NodeReader): U
   while (hi - lo > 1) {
     const middle = lo + splitPoint(hi - lo);
     if (index < middle) {
-      proof.push(subtreeRoot(middle, hi, read));
+      proof.push(hi === size ? edgeRoot(middle, size, read, edge) : subtreeRoot(middle, hi, read));
       hi = middle;
     } else {
       proof.push(subtreeRoot(lo, middle, read));
@@ -38,6 +49,15 @@ export function inclusionProof(index: number, size: number, read: NodeReader): U
     }
   }
   return proof.toReversed();
+}
+
+function edgeRoot(lo: number, size: number, read: NodeReader, edge: RightEdge): Uint8Array {
+  let root = edge.get(lo);
+  if (root === undefined) {
+    root = subtreeRoot(lo, size, read);
+    edge.set(lo, root);
+  }
+  return root;
 }
 
 /** RFC 6962 §2.1.2: that the tree of size `to` extends the tree of size `from`; empty when they are equal or the first is empty. */

@@ -244,9 +244,103 @@ function arrangeField(field: DescField, value: Json): Json {
   return by === undefined ? items : arrangeSet(items, by);
 }
 
-/** The body of a message, checked. Throws a Violation for what no record can hold. */
-export function bodyFromMessage(kind: Kind, message: Message): JsonObject {
-  const { schema } = assertDefined(kindSpec(kind), `kind ${kind} is known`);
+/** What a message's value is in a body; undefined where only ProtoJSON itself can say. */
+type Short = (value: unknown) => Json | undefined;
+
+const byProtoJson: Short = () => undefined;
+
+function shortValue(field: DescField): Short {
+  const { enum: enumType, message } = field;
+  if (message !== undefined) {
+    if (message.typeName.startsWith("google.protobuf.")) return byProtoJson;
+    let short: Short | undefined;
+    return (value) => (short ??= shortMessage(message))(value);
+  }
+  if (enumType !== undefined) {
+    const names = new Map<unknown, string>(enumType.values.map((v) => [v.number, v.name]));
+    return (value) => names.get(value);
+  }
+  const scalar = scalarOf(field);
+  if (scalar === ScalarType.STRING) return (value) => (typeof value === "string" ? value : undefined);
+  if (scalar === ScalarType.BOOL) return (value) => (typeof value === "boolean" ? value : undefined);
+  if (scalar === ScalarType.UINT32) return (value) => (uint32Check(value as Json) === undefined ? (value as number) : undefined);
+  // Adding 0 leaves no -0.
+  if (scalar === ScalarType.DOUBLE)
+    return (value) => (doubleCheck(value as Json) === undefined ? (value as number) + 0 : undefined);
+  return byProtoJson;
+}
+
+function shortList(field: DescField): Short {
+  const short = shortValue(field);
+  const by = SETS[`${field.parent.name}.${field.name}`];
+  return (value) => {
+    if (!Array.isArray(value)) return undefined;
+    const items: Json[] = [];
+    for (const item of value) {
+      const made = short(item);
+      if (made === undefined) return undefined;
+      items.push(made);
+    }
+    return by === undefined ? items : arrangeSet(items, by);
+  };
+}
+
+interface ShortField {
+  readonly name: string;
+  readonly short: Short;
+  /** The value of a message; undefined when the body leaves it out, null when it should be there and is not. */
+  readonly read: (message: Readonly<Record<string, unknown>>) => unknown;
+}
+
+function shortField(field: DescField): ShortField {
+  const { localName, name, oneof } = field;
+  const read: ShortField["read"] =
+    oneof !== undefined
+      ? (message) => {
+          const chosen = message[oneof.localName] as { readonly case?: string; readonly value?: unknown } | undefined;
+          return chosen?.case === localName ? chosen.value : undefined;
+        }
+      : field.fieldKind === "list"
+        ? (message) => {
+            const list = message[localName] ?? null;
+            return Array.isArray(list) && list.length === 0 ? undefined : list;
+          }
+        : hasPresence(field)
+          ? (message) => message[localName]
+          : (message) => {
+              const value = message[localName] ?? null;
+              return value === 0 || value === "" || value === false ? undefined : value;
+            };
+  return { name, read, short: field.fieldKind === "list" ? shortList(field) : shortValue(field) };
+}
+
+const shortMessages = new Map<DescMessage, Short>();
+
+/** The body of a message at once: what ProtoJSON and `arrange` make of it, for messages of what bodies usually hold. */
+function shortMessage(desc: DescMessage): Short {
+  let short = shortMessages.get(desc);
+  if (short === undefined) {
+    const fields = fieldsOf(desc).map(shortField);
+    short = (value) => {
+      const message = value as Message & Readonly<Record<string, unknown>>;
+      if (message.$typeName !== desc.typeName) return undefined;
+      const out: Record<string, Json> = {};
+      for (const { name, read, short: make } of fields) {
+        const member = read(message);
+        if (member === undefined) continue;
+        const made = make(member);
+        if (made === undefined) return undefined;
+        out[name] = made;
+      }
+      return out;
+    };
+    shortMessages.set(desc, short);
+  }
+  return short;
+}
+
+/** The same by way of ProtoJSON, which refuses what has none. */
+function longBody(schema: DescMessage, kind: Kind, message: Message): JsonObject {
   let json: JsonObject;
   try {
     json = toJson(schema, message, { useProtoFieldName: true }) as JsonObject;
@@ -254,7 +348,13 @@ export function bodyFromMessage(kind: Kind, message: Message): JsonObject {
     // Numbers that are not finite and enum values without a name, from a client that sent binary.
     throw new Violation("record.schema", `${kind}: ${error instanceof Error ? error.message : "has no JSON"}`);
   }
-  const body = arrange(schema, json);
+  return arrange(schema, json);
+}
+
+/** The body of a message, checked. Throws a Violation for what no record can hold. */
+export function bodyFromMessage(kind: Kind, message: Message): JsonObject {
+  const { schema } = assertDefined(kindSpec(kind), `kind ${kind} is known`);
+  const body = (shortMessage(schema)(message) as JsonObject | undefined) ?? longBody(schema, kind, message);
   checkBody(kind, body);
   return body;
 }

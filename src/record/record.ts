@@ -56,8 +56,11 @@ const badMember = (name: string): Violation =>
   new Violation("record.noncanonical", `the member name ${JSON.stringify(name)} is not of letters, digits and _`);
 const wrong = (detail: string): Violation => new Violation("record.schema", detail);
 
+const isBefore = (a: Link, b: Link): boolean => a.rel < b.rel || (a.rel === b.rel && a.to < b.to);
+
 /** Links in the order of records: by rel, then by target, each once. */
 export function sortLinks(links: readonly Link[]): Link[] {
+  if (links.every((link, i) => i === 0 || isBefore(links[i - 1] as Link, link))) return [...links];
   const sorted = links.toSorted((a, b) =>
     a.rel < b.rel ? -1 : a.rel > b.rel ? 1 : a.to < b.to ? -1 : a.to > b.to ? 1 : 0,
   );

@@ -44,12 +44,21 @@ export function fromLatin1(text: string): Uint8Array {
   return out;
 }
 
-const HEX_OF = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, "0"));
+const codesOf = (characters: string): Uint8Array => utf8(characters);
+const HEX = codesOf("0123456789abcdef");
+/** Where the texts of hashes are made: most that is formatted is one. */
+const hashText = new Uint8Array(64);
 
+/** Characters are put down as bytes and decoded at once: a text that grows by two characters is a tree of texts, of four times the cost. */
 export function formatHex(bytes: Uint8Array): string {
-  let out = "";
-  for (let i = 0; i < bytes.length; i++) out += HEX_OF[bytes[i] ?? 0] ?? "";
-  return out;
+  const length = 2 * bytes.length;
+  const out = length === hashText.length ? hashText : new Uint8Array(length);
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i] ?? 0;
+    out[2 * i] = HEX[byte >>> 4] ?? 0;
+    out[2 * i + 1] = HEX[byte & 15] ?? 0;
+  }
+  return decoder.decode(out);
 }
 
 const NO_DIGIT = 0xff;
@@ -80,20 +89,26 @@ export function endsInHex(text: string, from: number): boolean {
 }
 
 const BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const BASE64_URL = `${BASE64.slice(0, 62)}-_`;
+const STANDARD = codesOf(BASE64);
+const URL_SAFE = codesOf(`${BASE64.slice(0, 62)}-_`);
+const PADDING = "=".charCodeAt(0);
 
-function toBase64(bytes: Uint8Array, alphabet: string, padding: string): string {
-  let out = "";
-  for (let i = 0; i < bytes.length; i += 3) {
+function toBase64(bytes: Uint8Array, alphabet: Uint8Array, isPadded: boolean): string {
+  const groups = Math.ceil(bytes.length / 3);
+  const missing = 3 * groups - bytes.length;
+  const out = new Uint8Array(4 * groups - (isPadded ? 0 : missing)).fill(PADDING);
+  const end = 4 * groups - missing;
+  for (let i = 0, at = 0; at < end; i += 3, at += 4) {
     const bits = ((bytes[i] ?? 0) << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
-    out += alphabet.charAt(bits >>> 18) + alphabet.charAt((bits >>> 12) & 63);
-    out += i + 1 < bytes.length ? alphabet.charAt((bits >>> 6) & 63) : padding;
-    out += i + 2 < bytes.length ? alphabet.charAt(bits & 63) : padding;
+    out[at] = alphabet[bits >>> 18] ?? 0;
+    out[at + 1] = alphabet[(bits >>> 12) & 63] ?? 0;
+    if (at + 2 < end) out[at + 2] = alphabet[(bits >>> 6) & 63] ?? 0;
+    if (at + 3 < end) out[at + 3] = alphabet[bits & 63] ?? 0;
   }
-  return out;
+  return decoder.decode(out);
 }
 
-export const formatBase64 = (bytes: Uint8Array): string => toBase64(bytes, BASE64, "=");
+export const formatBase64 = (bytes: Uint8Array): string => toBase64(bytes, STANDARD, true);
 
 /** Parses standard padded base64; undefined unless encoding the result gives `text` again. */
 export function parseBase64(text: string): Uint8Array | undefined {
@@ -104,7 +119,7 @@ export function parseBase64(text: string): Uint8Array | undefined {
   return formatBase64(out) === text ? out : undefined;
 }
 
-export const formatBase64Url = (bytes: Uint8Array): string => toBase64(bytes, BASE64_URL, "");
+export const formatBase64Url = (bytes: Uint8Array): string => toBase64(bytes, URL_SAFE, false);
 
 /** Parses unpadded base64url; undefined unless encoding the result gives `text` again. */
 export function parseBase64Url(text: string): Uint8Array | undefined {

@@ -16,7 +16,13 @@ export interface Random {
 }
 
 /** `YYYY-MM-DDTHH:MM:SS.mmmZ`, the only form of time in the ledger. */
-export const formatTime = (ms: number): string => new Date(ms).toISOString();
+export function formatTime(ms: number): string {
+  if (ms !== formatted.ms) formatted = { ms, text: new Date(ms).toISOString() };
+  return formatted.text;
+}
+
+/** The time that was formatted last: what is admitted in one millisecond has one. */
+let formatted = { ms: Number.NaN, text: "" };
 
 const TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/;
 

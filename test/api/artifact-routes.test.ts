@@ -11,6 +11,7 @@ import { createMetrics } from "../../src/api/metrics.ts";
 import { textOf } from "../../src/command/body.ts";
 import { createToken } from "../../src/command/create-token.ts";
 import type { Caller } from "../../src/identity/caller.ts";
+import { KnownTokens } from "../../src/identity/known-tokens.ts";
 import type { JsonObject } from "../../src/record/json.ts";
 import { accesses, createWorld, newProject, put, type World } from "../command/world.ts";
 
@@ -30,7 +31,7 @@ beforeAll(async () => {
   secret = await tokenOf(await world.member("fraud", "contributor"));
   viewerSecret = await tokenOf(await world.member("fraud", "viewer"));
   const metrics = createMetrics(() => world.deps.log.health());
-  const edge = { deps: world.deps, metrics, publicLog: false };
+  const edge = { deps: world.deps, metrics, publicLog: false, tokens: new KnownTokens() };
   listener = await listen(
     (request, response) => {
       const path = (request.url ?? "").split("?", 1)[0] ?? "";
