@@ -1,8 +1,8 @@
 /**
  * Gives each applied record its own locked object. Owns the watermark `materialised`: every record below it exists. Runs behind the
- * commits, with as many writes in flight as the store takes without slowing down. While changes wait it gives way to them, until half
- * of the backlog is used; then it takes all that the store gives, and at the end of the backlog it pushes back on admission, so that
- * publication never lags without bound.
+ * commits, with as many writes in flight as the store takes without slowing down. While changes wait it gives way to them and writes
+ * a quarter of the time, until half of the backlog is used; then it takes all that the store gives, and at the end of the backlog it
+ * pushes back on admission, so that publication never lags without bound.
  */
 import type { Index, IndexReader } from "../index/index.ts";
 import { assertDefined } from "../std/assert.ts";
@@ -27,8 +27,10 @@ const BACKLOG_RECORDS = 20_000;
 const BACKLOG_MS = 60_000;
 const RETRY_AFTER_MS = 1_000;
 const CHUNK = 1_024;
-/** Writes in flight while changes wait for their commit: never none, so that a steady trickle is published as it comes. */
-const GIVING_WAY = 1;
+/** While changes wait for their commit, a group of writes is followed by a pause this many times as long. */
+const GIVING_WAY = 3;
+/** Of a pause: a steady trickle is published as it comes. */
+const LONGEST_PAUSE_MS = 100;
 
 /** Additive increase, multiplicative decrease of the writes in flight, on the median time of one. */
 export class Window {
@@ -125,10 +127,13 @@ export class Materialiser {
   }
 
   async #run(): Promise<void> {
-    const { index } = this.#options;
-    while (this.size < index.watermark.size && !this.#stop.signal.aborted) {
+    const { clock, index } = this.#options;
+    const { signal } = this.#stop;
+    while (this.size < index.watermark.size && !signal.aborted) {
+      const givesWay = this.#givesWay();
       const from = this.size;
-      const to = Math.min(index.watermark.size, from + CHUNK);
+      const to = Math.min(index.watermark.size, from + (givesWay ? this.#window.size : CHUNK));
+      const begun = clock.monotonic();
       using reader = index.reader();
       await this.#write(reader, from, to);
       index.setMaterialised(to as TreeSize);
@@ -136,6 +141,7 @@ export class Materialiser {
       const done = this.#waiters.filter((w) => w.size <= to);
       this.#waiters = this.#waiters.filter((w) => w.size > to);
       for (const waiter of done) waiter.resolve();
+      if (givesWay) await clock.sleep(Math.min(LONGEST_PAUSE_MS, GIVING_WAY * (clock.monotonic() - begun)), signal);
     }
   }
 
@@ -156,10 +162,17 @@ export class Materialiser {
   }
 
   /** Far behind, the time that one write takes matters less than how many are done. */
-  #width(): number {
+  get #isFarBehind(): boolean {
     const { backlogRecords = BACKLOG_RECORDS, index } = this.#options;
-    if (index.watermark.size - this.size > backlogRecords / 2) return Window.MAX;
-    return this.#options.isBusy() ? GIVING_WAY : this.#window.size;
+    return index.watermark.size - this.size > backlogRecords / 2;
+  }
+
+  #width(): number {
+    return this.#isFarBehind ? Window.MAX : this.#window.size;
+  }
+
+  #givesWay(): boolean {
+    return this.#options.isBusy() && !this.#isFarBehind;
   }
 
   async #one(reader: IndexReader, i: number): Promise<void> {

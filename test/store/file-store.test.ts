@@ -237,6 +237,24 @@ describe("the file store", () => {
     expect((await store.create("ledger", key, utf8("x"), {})).outcome).toBe("created");
   });
 
+  it("makes what can be made of many files, and names what cannot", async () => {
+    const root = freshRoot();
+    await using store = await openStore(root);
+    const blocked = (key: string): boolean => key.startsWith("records/sha256/0");
+    mkdirSync(join(root, "ledger", "records", "sha256"), { recursive: true });
+    // Files where folders belong.
+    for (const digit of "0123456789abcdef") writeFileSync(join(root, "ledger", "records", "sha256", `0${digit}`), "");
+    const keys = Array.from({ length: 200 }, (_, i) => recordKey(sha256(`${i}`)));
+    const made = await Promise.allSettled(keys.map((key) => store.create("ledger", key, utf8(key), {})));
+    expect(made.map((m) => m.status)).toEqual(keys.map((key) => (blocked(key) ? "rejected" : "fulfilled")));
+    expect(keys.some(blocked)).toBe(true);
+    expect(unowned(root)).toEqual([]);
+    for (const digit of "0123456789abcdef") unlinkSync(join(root, "ledger", "records", "sha256", `0${digit}`));
+    const again = await Promise.all(keys.map((key) => store.create("ledger", key, utf8(key), {})));
+    expect(again.map((a) => a.outcome)).toEqual(keys.map((key) => (blocked(key) ? "created" : "exists")));
+    for (const key of keys) expect((await store.get("ledger", key))?.body).toEqual(utf8(key));
+  });
+
   it("does not start on an advisory lock unless told to", async () => {
     const options = {
       root: freshRoot(),

@@ -1,9 +1,10 @@
 /**
- * The thread in which files are created, from outside. What is asked for in one turn of the event loop goes there in one message. The
- * thread starts when it is needed, and does not hold a process that has nothing to create.
+ * A thread in which files are created, from outside. It starts when it is needed, and does not hold a process that has nothing to
+ * create. What is asked for in one turn of the event loop goes there in one message, unless each file goes `atOnce`.
  */
 import { Worker } from "node:worker_threads";
-import type { FileOutcome, FileToCreate, Numbered } from "./create-worker.ts";
+import type { FileOutcome, FileToCreate } from "./create-group.ts";
+import type { Numbered } from "./create-worker.ts";
 
 /** Beside this file in the source; in the bundle at its top, where this code is in a file of the top or in a chunk one below. */
 const WORKER = import.meta.url.endsWith(".ts")
@@ -14,13 +15,15 @@ const HEAP_MB = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 4 };
 
 export class CreateThread implements AsyncDisposable {
   readonly #root: string;
+  readonly #atOnce: boolean;
   #thread: Worker | undefined;
   #asked: Numbered<FileToCreate>[] = [];
   readonly #waiting = new Map<number, (outcome: FileOutcome) => void>();
   #count = 0;
 
-  constructor(root: string) {
+  constructor(root: string, { atOnce = false } = {}) {
     this.#root = root;
+    this.#atOnce = atOnce;
   }
 
   /** Takes the content: its buffer is the thread's afterwards. */
@@ -28,9 +31,10 @@ export class CreateThread implements AsyncDisposable {
     return new Promise((resolve) => {
       const number = this.#count++;
       this.#waiting.set(number, resolve);
-      // A message costs more than what it asks for.
-      if (this.#asked.length === 0) setImmediate(() => this.#send());
       this.#asked.push([number, file]);
+      if (this.#atOnce) this.#send();
+      // A message costs more than what it asks for.
+      else if (this.#asked.length === 1) setImmediate(() => this.#send());
     });
   }
 

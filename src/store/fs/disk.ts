@@ -1,6 +1,6 @@
 /**
  * What the file store asks of a disk: whole files under `tmp` that survive a power loss, and room for them. What is replaced, received
- * or removed goes through here; what is created, through the thread of `create-worker.ts`.
+ * or removed goes through here; what is created, through the thread of `create-group.ts`.
  *
  * - A file is written under `tmp` and synced before it is named.
  * - Files under `tmp` bear the name of the process that owns them, so that a sweep takes only what the dead left.

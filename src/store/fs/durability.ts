@@ -145,3 +145,45 @@ export class Durability {
     }
   }
 }
+
+/** Which folders one thread has made durable: each, and every folder above it, was synced into its parent. */
+export class FolderMemory {
+  readonly #root: string;
+  #durable = new Set<string>();
+  /** There, and not durable before `settle`. */
+  readonly #made = new Set<string>();
+
+  /** `root` is there and durable. */
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  /** Makes a folder and those above it; adds to `touched` what must be synced before they are durable. */
+  make(path: string, touched: Set<string>): void {
+    if (path === this.#root || this.#durable.has(path) || this.#made.has(path)) return;
+    const parent = dirname(path);
+    this.make(parent, touched);
+    try {
+      mkdirSync(path);
+    } catch (error) {
+      if (codeOf(error) !== "EEXIST") throw error;
+    }
+    touched.add(parent);
+    this.#made.add(path);
+  }
+
+  /** All that was touched is synced, or not. */
+  settle(isSynced: boolean): void {
+    if (this.#durable.size >= MAX_KNOWN_FOLDERS) this.#durable = new Set();
+    if (isSynced) for (const path of this.#made) this.#durable.add(path);
+    this.#made.clear();
+  }
+
+  /** What is said of a folder, and of those above it, may not hold any more: it is gone, or was none. */
+  forget(path: string): void {
+    for (let at = path; at.length > this.#root.length; at = dirname(at)) {
+      this.#durable.delete(at);
+      this.#made.delete(at);
+    }
+  }
+}

@@ -31,7 +31,7 @@ import { promisify } from "node:util";
 import { Fault } from "../../std/faults.ts";
 import type { Clock, Random } from "../../std/ports.ts";
 import { refuseAborted } from "../aborted.ts";
-import { parseKey } from "../keys.ts";
+import { parseCommitKey, parseKey } from "../keys.ts";
 import {
   type Bucket,
   type CreateOptions,
@@ -129,19 +129,23 @@ class LocalFileStore implements FileStore {
   readonly lock: "compliance" | "advisory";
   readonly #disk: Disk;
   readonly #locks: KeyLocks;
-  readonly #thread: CreateThread;
+  /** Commits have a thread of their own: none waits behind other objects. */
+  readonly #commits: CreateThread;
+  readonly #objects: CreateThread;
   /** Cleared when this user may not read without touching access times. */
   #readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | (constants.O_NOATIME ?? 0);
 
   constructor(disk: Disk, clock: Clock, lock: "compliance" | "advisory") {
     this.#disk = disk;
     this.#locks = new KeyLocks(disk, clock);
-    this.#thread = new CreateThread(disk.root);
+    this.#commits = new CreateThread(disk.root, { atOnce: true });
+    this.#objects = new CreateThread(disk.root);
     this.lock = lock;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#thread[Symbol.asyncDispose]();
+    await this.#commits[Symbol.asyncDispose]();
+    await this.#objects[Symbol.asyncDispose]();
     this.#disk.close();
   }
 
@@ -164,18 +168,20 @@ class LocalFileStore implements FileStore {
     const path = this.#pathToWrite(bucket, key);
     refuseAborted(options.signal, "a write");
     await this.#disk.requireSpace(body.length);
-    return this.#create(path, this.#disk.temporaryPath(), new Uint8Array(body), options);
+    const thread = bucket === "ledger" && parseCommitKey(key) !== undefined ? this.#commits : this.#objects;
+    return this.#create(thread, path, this.#disk.temporaryPath(), new Uint8Array(body), options);
   }
 
   /** Creates from bytes, which are then the thread's, or from a synced temporary file of the given etag. */
   async #create(
+    thread: CreateThread,
     path: string,
     temporary: string,
     content: Uint8Array | string,
     { retainUntil, signal }: CreateOptions,
   ): Promise<PutOutcome> {
     refuseAborted(signal, "a write");
-    const made = await this.#thread.create({
+    const made = await thread.create({
       content,
       locksLast: retainUntil !== undefined && this.lock === "compliance",
       mode: this.#modeOf(retainUntil),
@@ -230,7 +236,7 @@ class LocalFileStore implements FileStore {
     );
     if ("outcome" in received) return received;
     try {
-      return await this.#create(path, received.path, received.etag, options);
+      return await this.#create(this.#objects, path, received.path, received.etag, options);
     } catch (error) {
       this.#disk.discard(received.path);
       throw error;
