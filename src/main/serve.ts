@@ -24,10 +24,12 @@ import { createPersonalStore } from "../command/personal.ts";
 import { authorise } from "../identity/authorise.ts";
 import { ledgerOf } from "../identity/ledger.ts";
 import { Election } from "../log/election.ts";
+import { Findings } from "../log/findings.ts";
 import { Lease } from "../log/lease.ts";
 import type { Log, LogHealth } from "../log/log.ts";
 import { nativeVerifier } from "../log/native-verifier.ts";
 import type { Logger } from "../log/ports.ts";
+import { createTally, Upkeep, type UpkeepPace } from "../log/upkeep.ts";
 import { proofFileOf } from "../query/ledger.ts";
 import { createUploadSigner } from "../store/fs/upload.ts";
 import { createOwnBlobUrls, createS3BlobUrls, uploadLock } from "./blob-urls.ts";
@@ -48,7 +50,8 @@ export interface ServeOptions {
   readonly publicLog: boolean;
   readonly tls?: Tls;
   readonly logger: Logger;
-  readonly open?: Omit<OpenOptions, "follow" | "logger">;
+  readonly open?: Omit<OpenOptions, "findings" | "follow" | "logger">;
+  readonly upkeep?: UpkeepPace;
   /** Leaves the lead to whoever has it, until that one falls silent. */
   readonly replica?: boolean;
   /** Address under which other servers reach the HTTP port; the public one when absent. */
@@ -72,7 +75,8 @@ const STALLED_MS = 5_000;
 export async function serve(options: ServeOptions): Promise<Serving> {
   const { home, logger, publicLog, tls } = options;
   await using owned = new AsyncDisposableStack();
-  const ledger = owned.use(await openLedger(home, { ...options.open, follow: true, logger }));
+  const findings = new Findings(logger);
+  const ledger = owned.use(await openLedger(home, { ...options.open, findings, follow: true, logger }));
   const { buckets, log, store } = ledger;
   let url = options.publicUrl ?? "";
   const election = owned.use(electionOf(options, ledger, () => options.peerUrl ?? url));
@@ -112,7 +116,24 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       return runs;
     }),
   );
-  const metrics = createMetrics(() => log.health());
+  const tally = createTally();
+  owned.use(
+    whileLeading(
+      log,
+      () =>
+        new Upkeep({
+          ...options.upkeep,
+          clock: systemClock,
+          findings,
+          log,
+          logger,
+          random: systemRandom,
+          store,
+          tally,
+        }),
+    ),
+  );
+  const metrics = createMetrics(() => log.health(), { findings, tally });
   const edge: Edge = { deps, forward, metrics, publicLog };
   const services = createServices(edge);
   const rpc = createRpcHandler({ maxTimeoutMs: MAX_TIMEOUT_MS, metrics, readMaxBytes: MAX_MESSAGE_BYTES, services });
