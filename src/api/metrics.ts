@@ -1,6 +1,8 @@
 /** What operators watch: counted here, served at `/metrics`. Names follow Prometheus; no label holds what a caller chose freely. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { Findings } from "../log/findings.ts";
 import type { LogHealth } from "../log/log.ts";
+import type { Tally } from "../log/upkeep.ts";
 
 export interface Metrics {
   readonly registry: Registry;
@@ -10,7 +12,13 @@ export interface Metrics {
   uploaded(bytes: number): void;
 }
 
-export function createMetrics(health: () => LogHealth): Metrics {
+/** What the leader's upkeep counts, and what this process found wrong. */
+export interface UpkeepCounts {
+  readonly findings: Findings;
+  readonly tally: Tally;
+}
+
+export function createMetrics(health: () => LogHealth, upkeep?: UpkeepCounts): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -56,6 +64,7 @@ export function createMetrics(health: () => LogHealth): Metrics {
   gauge("datapilot_log_alarm", "1 while something in the bucket is wrong, or publishing stopped.", (h) =>
     h.alarm === undefined ? 0 : 1,
   );
+  if (upkeep !== undefined) watchUpkeep(registers, upkeep);
   // Names of RPCs and codes: as many as there are of both.
   const byLabels = new Map<string, Pick<Histogram.Internal<string>, "observe">>();
   return {
@@ -69,4 +78,49 @@ export function createMetrics(health: () => LogHealth): Metrics {
     registry,
     uploaded: (bytes) => uploads.inc(bytes),
   };
+}
+
+function watchUpkeep(registers: Registry[], { findings, tally }: UpkeepCounts): void {
+  void new Counter({
+    collect() {
+      this.reset();
+      for (const [code, n] of findings.total) this.labels(code).inc(n);
+    },
+    help: "What was found wrong in the bucket, by code, each thing once.",
+    labelNames: ["code"],
+    name: "datapilot_findings_total",
+    registers,
+  });
+  void new Gauge({
+    collect() {
+      this.reset();
+      for (const [code, n] of findings.open()) this.labels(code).set(n);
+    },
+    help: "What is wrong in the bucket now, by code.",
+    labelNames: ["code"],
+    name: "datapilot_findings",
+    registers,
+  });
+  const counter = (name: string, help: string, read: () => number): void => {
+    void new Counter({
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+      help,
+      name,
+      registers,
+    });
+  };
+  counter("datapilot_scrubbed_objects_total", "Objects that were looked at again.", () => tally.scrubbedObjects);
+  counter("datapilot_prolonged_locks_total", "Locks that were prolonged.", () => tally.prolongedLocks);
+  counter("datapilot_unprolonged_locks_total", "Locks that could not be prolonged.", () => tally.unprolongedLocks);
+  void new Gauge({
+    collect() {
+      this.set(tally.scrubbedAtMs / 1_000);
+    },
+    help: "When the last look at the whole bucket ended, in seconds since the epoch; 0 before the first.",
+    name: "datapilot_scrubbed_timestamp_seconds",
+    registers,
+  });
 }

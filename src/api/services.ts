@@ -45,6 +45,7 @@ import { finishRun } from "../command/finish-run.ts";
 import { batchGetDownloadUrls } from "../command/get-download-urls.ts";
 import { heartbeat } from "../command/heartbeat.ts";
 import { planRun } from "../command/plan-run.ts";
+import { recordOperation } from "../command/record-operation.ts";
 import { evaluateGate, reportQuality } from "../command/report-quality.ts";
 import { setAlias } from "../command/set-alias.ts";
 import { startRun } from "../command/start-run.ts";
@@ -127,6 +128,7 @@ export function createServices(edge: Edge): readonly Served[] {
         getReceipt: read(ledger.getReceipt),
         getRecord: read(ledger.getRecord),
         listRecords: read(ledger.listRecords),
+        recordOperation: write(recordOperation),
         watchEntries: reading(call(ledger.watchEntries)),
       },
     ],

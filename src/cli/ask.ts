@@ -2,9 +2,9 @@
 
 import { once } from "node:events";
 import { createWriteStream, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { toJson } from "@bufbuild/protobuf";
+import { fromJson, toJson } from "@bufbuild/protobuf";
 import type { Command } from "commander";
-import { AccessAction } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
+import { AccessAction, type Operation, OperationSchema } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
 import { Outcome } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
 import { ExportEvidenceResponseSchema } from "../../gen/ts/animus/datapilot/v1/evidence_pb.ts";
 import {
@@ -20,12 +20,17 @@ import {
   type LineageNode,
   LineageNodeSchema,
 } from "../../gen/ts/animus/datapilot/v1/lineage_pb.ts";
-import { ListResponseSchema, ReceiptSchema, type Resource } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
+import {
+  ListResponseSchema,
+  ReceiptSchema,
+  type Resource,
+  WriteResponseSchema,
+} from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { formatProofFile } from "../note/proof-file.ts";
 import { parseHex, utf8 } from "../std/bytes.ts";
 import { listAll } from "./client.ts";
-import { AS_OF, type Context, declare, UsageError } from "./command.ts";
-import { required } from "./govern.ts";
+import { AS_OF, type Context, declare, REQUEST_ID, UsageError } from "./command.ts";
+import { readJson, required } from "./govern.ts";
 import { type Io, paint, progress, shortId, table } from "./io.ts";
 import { enumWord, resourceTable } from "./render.ts";
 
@@ -160,6 +165,15 @@ export function addLineage(program: Command, io: Io): void {
   });
 }
 
+function operationIn(file: string): Operation {
+  try {
+    return fromJson(OperationSchema, readJson(file));
+  } catch (error) {
+    if (error instanceof UsageError || !(error instanceof Error) || "code" in error) throw error;
+    throw new UsageError(`${file} is not the body of an operation: ${error.message}`);
+  }
+}
+
 export function addLog(program: Command, io: Io): void {
   const log = program.command("log").description("the log itself");
   declare(log, io, {
@@ -268,6 +282,24 @@ export function addLog(program: Command, io: Io): void {
     },
     summary: "proof that a record is in the log",
     words: "receipt <record>",
+  });
+  declare(log, io, {
+    example: "datapilot log record-operation verified.json",
+    options: [REQUEST_ID, ["--validate-only", "check it, and record nothing"]],
+    run: async (c) => {
+      const response = await c.connect().ledger.recordOperation({
+        operation: operationIn(c.args[0] ?? ""),
+        requestId: c.text("requestId") ?? "",
+        validateOnly: c.options["validateOnly"] === true,
+      });
+      c.show(WriteResponseSchema, response, (m) =>
+        m.receipt === undefined
+          ? "It may be recorded.\n"
+          : `${m.receipt.record} is entry ${m.receipt.logIndex} of the tree of size ${m.receipt.treeSize}\n`,
+      );
+    },
+    summary: "record locks that were prolonged, or objects that were compared, outside of the server",
+    words: "record-operation <file>",
   });
   declare(log, io, {
     example: "datapilot log health",

@@ -41,6 +41,8 @@ export interface WriteSpec {
   readonly project: string;
   readonly requestId: string;
   readonly permission: Permission;
+  /** Name of the project in which the permission is needed; that of the request when absent. */
+  readonly permittedIn?: string;
   readonly validateOnly: boolean;
   /** Members of bodies that differ when a request is repeated: digests and ends of secrets. */
   readonly secrets?: readonly string[];
@@ -172,7 +174,9 @@ function consider<T>(
 ): Admittance<T> {
   const project = findProject(reader, spec.project);
   if (project === undefined) throw notFound("project");
-  authorise(reader, caller, project, spec.permission, nowMs);
+  const permitting = spec.permittedIn === undefined ? project : findProject(reader, spec.permittedIn);
+  if (permitting === undefined) throw notFound("project");
+  authorise(reader, caller, permitting, spec.permission, nowMs);
   const scope = spec.createsProject === true ? undefined : project;
   const earlier = reader.get("request", keys.request(caller.principal, scope, spec.requestId))?.value;
   if (earlier !== undefined) return { earlier: { first: earlier.first as LogIndex } };

@@ -78,6 +78,7 @@ export class CommitAudit {
       throw new Violation(
         "commit.hidden",
         `slot ${n} has ${contents.length} contents: the store let a second writer win, or somebody laid a version over a commit`,
+        commitKey(n),
       );
     return slot.versionId;
   }
@@ -86,13 +87,18 @@ export class CommitAudit {
     const { applied, reading } = this.#options;
     const bytes = applied.index.commitBytes(n);
     if (bytes === undefined || sha256Hex(bytes) !== this.#hashOf(n))
-      throw new Violation("commit.gap", `slot ${n} is empty: the store lost a commit that is not in the index's tail`);
+      throw new Violation(
+        "commit.gap",
+        `slot ${n} is empty: the store lost a commit that is not in the index's tail`,
+        commitKey(n),
+      );
     const outcome = await persist(placing, () => reading.slots.create(n, bytes, placing.signal));
     const there = await persist(placing, () => reading.slots.read(n, placing.signal));
     if (there === null || !equalBytes(there, bytes))
       throw new Violation(
         "commit.gap",
         `slot ${n} was empty, and after putting its commit back (${outcome}) it is not it`,
+        commitKey(n),
       );
   }
 
@@ -124,6 +130,7 @@ export class CommitAudit {
       throw new Violation(
         "object.retention",
         `the commit in slot ${n} is not locked for as long as the ledger demands`,
+        commitKey(n),
       );
   }
 }

@@ -20,10 +20,11 @@ import type { LogIndex, RecordId, TreeSize } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
 import type { Clock, Random } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
-import { HEAD_CHECKPOINT } from "../store/keys.ts";
+import { commitKey, HEAD_CHECKPOINT } from "../store/keys.ts";
 import type { ObjectStore } from "../store/object-store.ts";
 import { persist } from "../store/place.ts";
 import type { Applied } from "./applied.ts";
+import type { Findings } from "./findings.ts";
 import { Follower } from "./follower.ts";
 import { nativeVerifier } from "./native-verifier.ts";
 import type { Junk, SlotReading } from "./next-slot.ts";
@@ -145,6 +146,8 @@ export interface LogOptions extends Pace {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** Told of what is wrong in the bucket. */
+  readonly findings?: Findings;
   readonly verifier?: SignatureVerifier;
   /** Follows at first, instead of taking over. */
   readonly follow?: boolean;
@@ -197,6 +200,7 @@ export async function openLog(options: LogOptions): Promise<Log> {
     onHidden(n, detail) {
       if (hidden.has(n)) return;
       hidden.set(n, detail);
+      options.findings?.report({ code: "commit.hidden", detail, object: commitKey(n) });
       logger.error({ code: "commit.hidden", detail, n }, "something was laid over a commit; its oldest version counts");
     },
     slots: createCommitSlots(store, retention),
@@ -396,7 +400,8 @@ class OpenLog implements Log {
     const { bytes, records } = tenure?.queued ?? { bytes: 0, records: 0 };
     const stopped = tenure === undefined ? this.#stopped : tenure.stopped;
     const hiddenCommits = this.#parts.hidden.size;
-    const alarm = this.#alarm ?? (hiddenCommits > 0 ? "commit.hidden" : undefined);
+    const { findings } = this.#parts.options;
+    const alarm = this.#alarm ?? (hiddenCommits > 0 ? "commit.hidden" : findings?.alarm);
     return {
       ...(alarm === undefined ? {} : { alarm }),
       ...(stopped === undefined ? {} : { stopped }),
@@ -615,6 +620,8 @@ class OpenLog implements Log {
 
   #raise(error: unknown, message: string): void {
     this.#alarm = error instanceof Violation ? error.code : "internal";
+    if (error instanceof Violation)
+      this.#parts.options.findings?.report({ code: error.code, detail: error.message, object: error.at ?? "" });
     this.#parts.options.logger.error({ code: this.#alarm, err: error }, message);
   }
 }

@@ -1,4 +1,10 @@
-/** Until when ledger objects are locked: the ledger's floor from now, rounded up to a day, so that equal times stay equal. */
+/**
+ * Until when objects are locked: the ledger's floor from now, rounded up to a day, so that equal times stay equal. Artifacts of a
+ * project may be held longer.
+ */
+import type { IndexReader } from "../index/index.ts";
+import { assertDefined } from "../std/assert.ts";
+import type { RecordId } from "../std/brand.ts";
 import { type Clock, formatTime } from "../std/ports.ts";
 
 export const DAY_MS = 86_400_000;
@@ -15,3 +21,13 @@ export const createRetention =
   (clock: Clock, days: number): Retention =>
   () =>
     Math.ceil((clock.now() + days * DAY_MS) / DAY_MS) * DAY_MS;
+
+/** Days of the ledger's floor, by its newest `ledger` record at or below an entry; by the newest of all when none is named. */
+export function floorDays(reader: IndexReader, entry: number = reader.size - 1): number {
+  const [at] = reader.list({ from: entry, kinds: ["ledger"], limit: 1, reverse: true });
+  const id = assertDefined(reader.entry(at ?? 0), "entry 0 is the genesis").record;
+  return Number(reader.record(id)?.record.body["default_retention_days"]);
+}
+
+/** Days for which artifacts of a project are held: never less than the floor. */
+export const artifactDays = (_reader: IndexReader, _project: RecordId, floor: number): number => floor;

@@ -1,5 +1,6 @@
 /** Opens a ledger home: store, keys, index and log, in the order in which they need each other, and closes them in reverse. */
 import { openLmdbIndex } from "../index/lmdb/lmdb-index.ts";
+import type { Findings } from "../log/findings.ts";
 import { loadKeyFiles } from "../log/keys/key-files.ts";
 import { openLastSigned } from "../log/keys/last-signed-file.ts";
 import { type Log, openLog } from "../log/log.ts";
@@ -100,6 +101,8 @@ export function assertProbes(results: readonly ProbeResult[]): void {
 
 export interface OpenOptions extends StorePlace {
   readonly logger: Logger;
+  /** Told of what is wrong in the bucket. */
+  readonly findings?: Findings;
   /** Opens wrapped keys. */
   readonly passphrase?: string;
   /** The caller has probed the store just now. */
@@ -140,6 +143,7 @@ export async function openLedger(home: Home, options: OpenOptions): Promise<Open
       store,
       verifier: nativeVerifier,
       ...(options.publishIntervalMs === undefined ? {} : { publishIntervalMs: options.publishIntervalMs }),
+      ...(options.findings === undefined ? {} : { findings: options.findings }),
       ...(options.acceptHead === undefined ? {} : { acceptHead: options.acceptHead }),
       follow: options.follow === true || options.readOnly === true,
       ...(options.voids === undefined ? {} : { voids: options.voids }),

@@ -6,6 +6,7 @@ import { type Context, type Spec, UsageError } from "../cli/command.ts";
 import { EXIT, Exit, paint } from "../cli/io.ts";
 import { loadKeyFiles } from "../log/keys/key-files.ts";
 import { PASSPHRASE_MIN_CHARS } from "../log/keys/wrapped-key.ts";
+import { SCRUB_RATE, type UpkeepPace } from "../log/upkeep.ts";
 import { parseHex } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import { Violation } from "../std/violation.ts";
@@ -196,6 +197,15 @@ function tlsOf(c: Context): { tls?: Tls } {
   };
 }
 
+function upkeepOf(c: Context): UpkeepPace {
+  const scrubRate = c.number("scrubRate");
+  const pause = c.number("scrubPause");
+  return {
+    ...(scrubRate === undefined ? {} : { scrubRate }),
+    ...(pause === undefined ? {} : { scrubPauseMs: pause * 1_000 }),
+  };
+}
+
 export const createServerSpec = (): Spec => ({
   example: "datapilot server --dir /srv/ledger --listen 127.0.0.1:8420 --grpc-listen 127.0.0.1:8421",
   options: [
@@ -221,6 +231,11 @@ export const createServerSpec = (): Spec => ({
     ACCEPT_HEAD,
     PASSPHRASE_FILE,
     REQUIRE_LOCK,
+    [
+      "--scrub-rate <objects>",
+      `objects of the bucket that the leader looks at again in a second, to find what was changed (default ${SCRUB_RATE}; 0 for none)`,
+    ],
+    ["--scrub-pause <seconds>", "rest between two looks at the whole bucket (default 600)"],
     ["--log-level <level>", "debug, info, warn or error (default info)"],
   ],
   remote: false,
@@ -241,6 +256,7 @@ export const createServerSpec = (): Spec => ({
       open: { ...(await openingOf(c, home)), readOnly: c.options["readOnly"] === true },
       publicLog: c.options["publicLog"] === true,
       replica: c.options["replica"] === true,
+      upkeep: upkeepOf(c),
       ...(peerUrl === undefined ? {} : { peerUrl }),
       ...(peerCa === undefined ? {} : { peerCa: readFileSync(peerCa) }),
       ...tlsOf(c),

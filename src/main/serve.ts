@@ -25,10 +25,12 @@ import { authorise } from "../identity/authorise.ts";
 import { KnownTokens } from "../identity/known-tokens.ts";
 import { ledgerOf } from "../identity/ledger.ts";
 import { Election } from "../log/election.ts";
+import { Findings } from "../log/findings.ts";
 import { Lease } from "../log/lease.ts";
 import type { Log, LogHealth } from "../log/log.ts";
 import { nativeVerifier } from "../log/native-verifier.ts";
 import type { Logger } from "../log/ports.ts";
+import { createTally, Upkeep, type UpkeepPace } from "../log/upkeep.ts";
 import { proofFileOf } from "../query/ledger.ts";
 import { createUploadSigner } from "../store/fs/upload.ts";
 import { createOwnBlobUrls, createS3BlobUrls, uploadLock } from "./blob-urls.ts";
@@ -49,7 +51,8 @@ export interface ServeOptions {
   readonly publicLog: boolean;
   readonly tls?: Tls;
   readonly logger: Logger;
-  readonly open?: Omit<OpenOptions, "follow" | "logger">;
+  readonly open?: Omit<OpenOptions, "findings" | "follow" | "logger">;
+  readonly upkeep?: UpkeepPace;
   /** Leaves the lead to whoever has it, until that one falls silent. */
   readonly replica?: boolean;
   /** Address under which other servers reach the HTTP port; the public one when absent. */
@@ -73,7 +76,8 @@ const STALLED_MS = 5_000;
 export async function serve(options: ServeOptions): Promise<Serving> {
   const { home, logger, publicLog, tls } = options;
   await using owned = new AsyncDisposableStack();
-  const ledger = owned.use(await openLedger(home, { ...options.open, follow: true, logger }));
+  const findings = new Findings(logger);
+  const ledger = owned.use(await openLedger(home, { ...options.open, findings, follow: true, logger }));
   const { buckets, log, store } = ledger;
   let url = options.publicUrl ?? "";
   const election = owned.use(electionOf(options, ledger, () => options.peerUrl ?? url));
@@ -113,7 +117,24 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       return runs;
     }),
   );
-  const metrics = createMetrics(() => log.health());
+  const tally = createTally();
+  owned.use(
+    whileLeading(
+      log,
+      () =>
+        new Upkeep({
+          ...options.upkeep,
+          clock: systemClock,
+          findings,
+          log,
+          logger,
+          random: systemRandom,
+          store,
+          tally,
+        }),
+    ),
+  );
+  const metrics = createMetrics(() => log.health(), { findings, tally });
   const tokens = new KnownTokens();
   log.onCommit(({ items }) => tokens.applied(items));
   const edge: Edge = { deps, forward, metrics, publicLog, tokens };

@@ -5,9 +5,12 @@
 export class Violation extends Error {
   override readonly name = "Violation";
   readonly code: string;
+  /** Key of the object that it was found at, where it is one's. */
+  readonly at: string | undefined;
 
-  constructor(code: string, detail: string) {
+  constructor(code: string, detail: string, at?: string) {
     super(detail);
     this.code = code;
+    this.at = at;
   }
 }

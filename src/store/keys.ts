@@ -170,3 +170,11 @@ const PARSERS: { readonly [B in Bucket]: (key: string) => KeyOf[B] | undefined }
 export function parseKey<B extends Bucket>(bucket: B, key: string): KeyOf[B] | undefined {
   return key.length > MAX_KEY_CHARACTERS ? undefined : PARSERS[bucket](key);
 }
+
+/** What an attacker may have chosen, fit to be shown and recorded: what is not printable ASCII is percent-encoded, and the end cut off. */
+export function printableText(text: string, maxCharacters = MAX_KEY_CHARACTERS): string {
+  const shown = text
+    .slice(0, maxCharacters)
+    .replaceAll(/[^ -~]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`);
+  return shown.length > maxCharacters || text.length > maxCharacters ? `${shown.slice(0, maxCharacters - 1)}~` : shown;
+}

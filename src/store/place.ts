@@ -58,9 +58,9 @@ export async function placeLocked(
     const { outcome } = await store.create("ledger", key, body, { retainUntil, signal });
     if (outcome !== "exists") return outcome;
     const found = await store.get("ledger", key, { signal });
-    if (found === null) throw new Violation("object.hidden", `${key} is occupied and reads as absent`);
+    if (found === null) throw new Violation("object.hidden", `${key} is occupied and reads as absent`, key);
     if (!equalBytes(found.body, body))
-      throw new Violation("object.shadowed", `${key} holds other bytes than the log says`);
+      throw new Violation("object.shadowed", `${key} holds other bytes than the log says`, key);
     const info = await store.head("ledger", key, { signal });
     if ((info?.retainUntil ?? 0) < retainUntil) await store.extend("ledger", key, retainUntil, { signal });
     return outcome;

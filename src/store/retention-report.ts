@@ -12,6 +12,10 @@ type Class = (typeof CLASSES)[number];
 const DUE_SHARE = 0.25;
 const DAY_MS = 86_400_000;
 
+/** Whether so little is left of a lock that it is to be prolonged. */
+export const isDue = (retainUntil: number, nowMs: number, termDays: number): boolean =>
+  retainUntil - nowMs < DUE_SHARE * termDays * DAY_MS;
+
 export interface ClassRetention {
   readonly class: Class;
   readonly objects: number;
@@ -59,7 +63,7 @@ export async function reportRetention(
     else {
       const month = new Date(retainUntil).toISOString().slice(0, 7);
       own.months.set(month, (own.months.get(month) ?? 0) + 1);
-      if (retainUntil - nowMs < DUE_SHARE * termDays * DAY_MS) own.due++;
+      if (isDue(retainUntil, nowMs, termDays)) own.due++;
     }
   }
   const classes = [...counted]

@@ -2,7 +2,14 @@
 import { foldRecord } from "../../src/fold/fold.ts";
 import { INITIAL_STATE, nextState } from "../../src/fold/state-digest.ts";
 import type { Rows, View, ViewRow } from "../../src/fold/view.ts";
-import type { AppliedCommit, Index, IndexedEntry, IndexReader, Watermark } from "../../src/index/index.ts";
+import type {
+  AppliedCommit,
+  Index,
+  IndexedCommit,
+  IndexedEntry,
+  IndexReader,
+  Watermark,
+} from "../../src/index/index.ts";
 import { sha256Hex } from "../../src/merkle/hash.ts";
 import { HashStore } from "../../src/merkle/proofs.ts";
 import type { ValidItem } from "../../src/record/chain.ts";
@@ -31,6 +38,7 @@ export function createMemoryIndex(): MemoryIndex {
   let tree = new HashStore();
   let tail = new Map<number, Uint8Array>();
   const times = new Map<number, { readonly time: string; readonly until: number }>();
+  let heads = new Map<number, IndexedCommit>();
   let state = INITIAL_STATE;
   const empty: Watermark = {
     commitHash: sha256Hex(new Uint8Array()),
@@ -63,7 +71,10 @@ export function createMemoryIndex(): MemoryIndex {
     return {
       adjacency: later,
       bytes: (i) => at(i)?.recordBytes ?? undefined,
-      commit: later,
+      commit(n) {
+        const commit = heads.get(n);
+        return commit === undefined || commit.size > size ? undefined : commit;
+      },
       *dependents(id) {
         for (let i = 0; i < size; i++) {
           const item = at(i);
@@ -84,7 +95,16 @@ export function createMemoryIndex(): MemoryIndex {
         const i = ids.get(id);
         return i !== undefined && i < size ? i : undefined;
       },
-      list: later,
+      list({ from, kinds, limit, project, reverse = false }) {
+        const found: LogIndex[] = [];
+        const step = reverse ? -1 : 1;
+        for (let i = from ?? (reverse ? size - 1 : 0); i >= 0 && i < size && found.length < limit; i += step) {
+          const entry = entryOf(i);
+          if (entry === undefined || (project !== undefined && entry.project !== project)) continue;
+          if (kinds === undefined || kinds.includes(entry.kind)) found.push(entry.index);
+        }
+        return found;
+      },
       out: later,
       record(id) {
         const i = ids.get(id);
@@ -126,6 +146,14 @@ export function createMemoryIndex(): MemoryIndex {
           state = nextState(state, item.index, ops);
         }
         if (commit.bytes !== undefined) tail.set(commit.n, commit.bytes);
+        heads.set(commit.n, {
+          first: commit.header.first as LogIndex,
+          hash: commit.hash,
+          n: commit.n,
+          size: items.length as TreeSize,
+          state: formatHex(state) as Digest,
+          time: commit.header.time,
+        });
         times.set(commit.n, { time: commit.header.time, until: items.length });
         watermark = {
           ...watermark,
@@ -143,6 +171,7 @@ export function createMemoryIndex(): MemoryIndex {
       ids = new Map();
       tree = new HashStore();
       tail = new Map();
+      heads = new Map();
       state = INITIAL_STATE;
       watermark = empty;
     },

@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file animus/datapilot/record/v1/access.proto.
  */
 export const file_animus_datapilot_record_v1_access: GenFile = /*@__PURE__*/
-  fileDesc("CidhbmltdXMvZGF0YXBpbG90L3JlY29yZC92MS9hY2Nlc3MucHJvdG8SGmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxItEBCglMZWRnZXJLZXkSNwoEcm9sZRgBIAEoDjIjLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLktleVJvbGVCBJi1GAESEgoEdmtleRgCIAEoCUIEmLUYARIRCglmcm9tX3NpemUYAyABKAESFAoHdG9fc2l6ZRgEIAEoAUgAiAEBEhgKCnBvc3Nlc3Npb24YBSABKAlCBJi1GAESGAoLZW5kb3JzZW1lbnQYBiABKAlIAYgBAUIKCghfdG9fc2l6ZUIOCgxfZW5kb3JzZW1lbnQiwwEKBkxlZGdlchIUCgZvcmlnaW4YASABKAlCBJi1GAESOQoEa2V5cxgCIAMoCzIlLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkxlZGdlcktleUIEmLUYARIhCg53aXRuZXNzX3BvbGljeRgDIAEoCUIEiLUYAUgAiAEBEiQKFmRlZmF1bHRfcmV0ZW50aW9uX2RheXMYBCABKA1CBJi1GAESDAoEc29sbxgFIAEoCEIRCg9fd2l0bmVzc19wb2xpY3kilQEKCkxlZGdlclNlYWwSEwoFaGVhZHMYASABKAlCBJi1GAESFAoGbGVkZ2VyGAIgASgJQgSYtRgBEhYKCHByb2plY3RzGAMgASgNQgSYtRgBEhIKBHNpemUYBCABKAFCBJi1GAESEwoFc3RhdGUYBSABKAlCBJi1GAESGwoNc3RhdGVfdmVyc2lvbhgGIAEoDUIEmLUYASIvCgVMYWJlbBIRCgNrZXkYASABKAlCBJi1GAESEwoFdmFsdWUYAiABKAlCBIi1GAEihAIKB1Byb2plY3QSEgoEbmFtZRgBIAEoCUIEmLUYARIeCgtkZXNjcmlwdGlvbhgCIAEoCUIEiLUYAUgAiAEBEhIKBW93bmVyGAMgASgJSAGIAQESMQoGbGFiZWxzGAQgAygLMiEuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuTGFiZWwSGQoMbG9zdF9hZnRlcl9zGAUgASgNSAKIAQESOAoHb2ZmbGluZRgGIAEoDjInLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLk9mZmxpbmVNb2RlQg4KDF9kZXNjcmlwdGlvbkIICgZfb3duZXJCDwoNX2xvc3RfYWZ0ZXJfcyJOCghJZGVudGl0eRIUCgZpc3N1ZXIYASABKAlCBJi1GAESEwoFY2xhaW0YAiABKAlCBJi1GAESFwoFdmFsdWUYAyABKAlCCJC1GAGYtRgBIrgBCglQcmluY2lwYWwSPQoEdHlwZRgBIAEoDjIpLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlByaW5jaXBhbFR5cGVCBJi1GAESEgoEbmFtZRgCIAEoCUIEmLUYARIeCgxkaXNwbGF5X25hbWUYAyABKAlCCJC1GAGYtRgBEjgKCmlkZW50aXRpZXMYBCADKAsyJC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5JZGVudGl0eSJTCgVUb2tlbhIbCg1zZWNyZXRfc2hhMjU2GAEgASgJQgSYtRgBEhMKC3Blcm1pc3Npb25zGAIgAygJEhgKCmV4cGlyZXNfYXQYAyABKAlCBJi1GAEisAEKC1JvbGVCaW5kaW5nEhIKBHJvbGUYASABKAlCBJi1GAESFgoJcHJpbmNpcGFsGAIgASgJSACIAQESNQoFZ3JvdXAYAyABKAsyIS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5Hcm91cEgBiAEBEhcKCmV4cGlyZXNfYXQYBCABKAlIAogBAUIMCgpfcHJpbmNpcGFsQggKBl9ncm91cEINCgtfZXhwaXJlc19hdCIyCgVHcm91cBISCgRuYW1lGAEgASgJQgSYtRgBEhUKB21lbWJlcnMYAiADKAlCBJi1GAEingIKBkFjY2VzcxI+CgZhY3Rpb24YASABKA4yKC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5BY2Nlc3NBY3Rpb25CBJi1GAESEAoDcnBjGAIgASgJSACIAQESEwoGcmVhc29uGAMgASgJSAGIAQESFwoKcGVybWlzc2lvbhgEIAEoCUgCiAEBEhoKB2FkZHJlc3MYBSABKAlCBJC1GAFIA4gBARIYCgVhZ2VudBgGIAEoCUIEkLUYAUgEiAEBEhMKBWNvdW50GAcgASgNQgSYtRgBEhEKCXdpbmRvd19tcxgIIAEoDUIGCgRfcnBjQgkKB19yZWFzb25CDQoLX3Blcm1pc3Npb25CCgoIX2FkZHJlc3NCCAoGX2FnZW50IjIKCFRyZWVIZWFkEhIKBHNpemUYASABKAFCBJi1GAESEgoEcm9vdBgCIAEoCUIEmLUYASLyAQoJT3BlcmF0aW9uEj0KBHR5cGUYASABKA4yKS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5PcGVyYXRpb25UeXBlQgSYtRgBEkAKDWFjY2VwdGVkX2hlYWQYAiABKAsyJC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5UcmVlSGVhZEgAiAEBEg8KB2RpZ2VzdHMYAyADKAkSHQoPcGVyc29uYWxfdmFsdWVzGAQgAygJQgSQtRgBEhgKBWJhc2lzGAUgASgJQgSItRgBSAGIAQFCEAoOX2FjY2VwdGVkX2hlYWRCCAoGX2Jhc2lzIsIBCg5FdmlkZW5jZUV4cG9ydBIZCgdwdXJwb3NlGAEgASgJQgiItRgBmLUYARIcCglyZWNpcGllbnQYAiABKAlCBJC1GAFIAIgBARITCgVyb290cxgDIAMoCUIEmLUYARIXCgl0cmVlX3NpemUYBCABKAFCBJi1GAESGQoLcGFja19kaWdlc3QYBSABKAlCBJi1GAESDwoHcmVjb3JkcxgGIAEoDRIPCgdvbWl0dGVkGAcgASgNQgwKCl9yZWNpcGllbnQqXwoHS2V5Um9sZRIYChRLRVlfUk9MRV9VTlNQRUNJRklFRBAAEhAKDEtFWV9ST0xFX0xPRxABEhMKD0tFWV9ST0xFX0xPR19QURACEhMKD0tFWV9ST0xFX0NPTU1JVBADKnYKC09mZmxpbmVNb2RlEhwKGE9GRkxJTkVfTU9ERV9VTlNQRUNJRklFRBAAEhYKEk9GRkxJTkVfTU9ERV9ORVZFUhABEhkKFU9GRkxJTkVfTU9ERV9BRE1JVFRFRBACEhYKEk9GRkxJTkVfTU9ERV9TUE9PTBADKmUKDVByaW5jaXBhbFR5cGUSHgoaUFJJTkNJUEFMX1RZUEVfVU5TUEVDSUZJRUQQABIYChRQUklOQ0lQQUxfVFlQRV9IVU1BThABEhoKFlBSSU5DSVBBTF9UWVBFX1NFUlZJQ0UQAiqWAQoMQWNjZXNzQWN0aW9uEh0KGUFDQ0VTU19BQ1RJT05fVU5TUEVDSUZJRUQQABIXChNBQ0NFU1NfQUNUSU9OX0xPR0lOEAESGgoWQUNDRVNTX0FDVElPTl9ET1dOTE9BRBACEhgKFEFDQ0VTU19BQ1RJT05fRVhQT1JUEAMSGAoUQUNDRVNTX0FDVElPTl9ERU5JRUQQBCqLAQoNT3BlcmF0aW9uVHlwZRIeChpPUEVSQVRJT05fVFlQRV9VTlNQRUNJRklFRBAAEhoKFk9QRVJBVElPTl9UWVBFX0VSQVNVUkUQAxIaChZPUEVSQVRJT05fVFlQRV9SRVNUT1JFEAYiBAgBEAEiBAgCEAIiBAgEEAQiBAgFEAUiBAgHEAciBAgIEAhiBnByb3RvMw", [file_animus_datapilot_record_v1_options]);
+  fileDesc("CidhbmltdXMvZGF0YXBpbG90L3JlY29yZC92MS9hY2Nlc3MucHJvdG8SGmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxItEBCglMZWRnZXJLZXkSNwoEcm9sZRgBIAEoDjIjLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLktleVJvbGVCBJi1GAESEgoEdmtleRgCIAEoCUIEmLUYARIRCglmcm9tX3NpemUYAyABKAESFAoHdG9fc2l6ZRgEIAEoAUgAiAEBEhgKCnBvc3Nlc3Npb24YBSABKAlCBJi1GAESGAoLZW5kb3JzZW1lbnQYBiABKAlIAYgBAUIKCghfdG9fc2l6ZUIOCgxfZW5kb3JzZW1lbnQiwwEKBkxlZGdlchIUCgZvcmlnaW4YASABKAlCBJi1GAESOQoEa2V5cxgCIAMoCzIlLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkxlZGdlcktleUIEmLUYARIhCg53aXRuZXNzX3BvbGljeRgDIAEoCUIEiLUYAUgAiAEBEiQKFmRlZmF1bHRfcmV0ZW50aW9uX2RheXMYBCABKA1CBJi1GAESDAoEc29sbxgFIAEoCEIRCg9fd2l0bmVzc19wb2xpY3kilQEKCkxlZGdlclNlYWwSEwoFaGVhZHMYASABKAlCBJi1GAESFAoGbGVkZ2VyGAIgASgJQgSYtRgBEhYKCHByb2plY3RzGAMgASgNQgSYtRgBEhIKBHNpemUYBCABKAFCBJi1GAESEwoFc3RhdGUYBSABKAlCBJi1GAESGwoNc3RhdGVfdmVyc2lvbhgGIAEoDUIEmLUYASIvCgVMYWJlbBIRCgNrZXkYASABKAlCBJi1GAESEwoFdmFsdWUYAiABKAlCBIi1GAEihAIKB1Byb2plY3QSEgoEbmFtZRgBIAEoCUIEmLUYARIeCgtkZXNjcmlwdGlvbhgCIAEoCUIEiLUYAUgAiAEBEhIKBW93bmVyGAMgASgJSAGIAQESMQoGbGFiZWxzGAQgAygLMiEuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuTGFiZWwSGQoMbG9zdF9hZnRlcl9zGAUgASgNSAKIAQESOAoHb2ZmbGluZRgGIAEoDjInLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLk9mZmxpbmVNb2RlQg4KDF9kZXNjcmlwdGlvbkIICgZfb3duZXJCDwoNX2xvc3RfYWZ0ZXJfcyJOCghJZGVudGl0eRIUCgZpc3N1ZXIYASABKAlCBJi1GAESEwoFY2xhaW0YAiABKAlCBJi1GAESFwoFdmFsdWUYAyABKAlCCJC1GAGYtRgBIrgBCglQcmluY2lwYWwSPQoEdHlwZRgBIAEoDjIpLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLlByaW5jaXBhbFR5cGVCBJi1GAESEgoEbmFtZRgCIAEoCUIEmLUYARIeCgxkaXNwbGF5X25hbWUYAyABKAlCCJC1GAGYtRgBEjgKCmlkZW50aXRpZXMYBCADKAsyJC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5JZGVudGl0eSJTCgVUb2tlbhIbCg1zZWNyZXRfc2hhMjU2GAEgASgJQgSYtRgBEhMKC3Blcm1pc3Npb25zGAIgAygJEhgKCmV4cGlyZXNfYXQYAyABKAlCBJi1GAEisAEKC1JvbGVCaW5kaW5nEhIKBHJvbGUYASABKAlCBJi1GAESFgoJcHJpbmNpcGFsGAIgASgJSACIAQESNQoFZ3JvdXAYAyABKAsyIS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5Hcm91cEgBiAEBEhcKCmV4cGlyZXNfYXQYBCABKAlIAogBAUIMCgpfcHJpbmNpcGFsQggKBl9ncm91cEINCgtfZXhwaXJlc19hdCIyCgVHcm91cBISCgRuYW1lGAEgASgJQgSYtRgBEhUKB21lbWJlcnMYAiADKAlCBJi1GAEingIKBkFjY2VzcxI+CgZhY3Rpb24YASABKA4yKC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5BY2Nlc3NBY3Rpb25CBJi1GAESEAoDcnBjGAIgASgJSACIAQESEwoGcmVhc29uGAMgASgJSAGIAQESFwoKcGVybWlzc2lvbhgEIAEoCUgCiAEBEhoKB2FkZHJlc3MYBSABKAlCBJC1GAFIA4gBARIYCgVhZ2VudBgGIAEoCUIEkLUYAUgEiAEBEhMKBWNvdW50GAcgASgNQgSYtRgBEhEKCXdpbmRvd19tcxgIIAEoDUIGCgRfcnBjQgkKB19yZWFzb25CDQoLX3Blcm1pc3Npb25CCgoIX2FkZHJlc3NCCAoGX2FnZW50IjIKCFRyZWVIZWFkEhIKBHNpemUYASABKAFCBJi1GAESEgoEcm9vdBgCIAEoCUIEmLUYASImCgpFbnRyeVJhbmdlEgwKBGZyb20YASABKA0SCgoCdG8YAiABKA0iMwoOT3BlcmF0aW9uQ291bnQSEgoEbmFtZRgBIAEoCUIEmLUYARINCgV2YWx1ZRgCIAEoASJDCgdGaW5kaW5nEhIKBGNvZGUYASABKAlCBJi1GAESDgoGb2JqZWN0GAIgASgJEhQKBmRldGFpbBgDIAEoCUIEiLUYASKuBAoJT3BlcmF0aW9uEj0KBHR5cGUYASABKA4yKS5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5PcGVyYXRpb25UeXBlQgSYtRgBEkAKDWFjY2VwdGVkX2hlYWQYAiABKAsyJC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5UcmVlSGVhZEgAiAEBEg8KB2RpZ2VzdHMYAyADKAkSHQoPcGVyc29uYWxfdmFsdWVzGAQgAygJQgSQtRgBEhgKBWJhc2lzGAUgASgJQgSItRgBSAGIAQESOgoFcmFuZ2UYBiABKAsyJi5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5FbnRyeVJhbmdlSAKIAQESOgoGY291bnRzGAcgAygLMiouYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuT3BlcmF0aW9uQ291bnQSPQoHb3V0Y29tZRgIIAEoDjIsLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLk9wZXJhdGlvbk91dGNvbWUSEgoFdW50aWwYCSABKAlIA4gBARI1CghmaW5kaW5ncxgKIAMoCzIjLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkZpbmRpbmcSGQoGcmVhc29uGAsgASgJQgSItRgBSASIAQFCEAoOX2FjY2VwdGVkX2hlYWRCCAoGX2Jhc2lzQggKBl9yYW5nZUIICgZfdW50aWxCCQoHX3JlYXNvbiLCAQoORXZpZGVuY2VFeHBvcnQSGQoHcHVycG9zZRgBIAEoCUIIiLUYAZi1GAESHAoJcmVjaXBpZW50GAIgASgJQgSQtRgBSACIAQESEwoFcm9vdHMYAyADKAlCBJi1GAESFwoJdHJlZV9zaXplGAQgASgBQgSYtRgBEhkKC3BhY2tfZGlnZXN0GAUgASgJQgSYtRgBEg8KB3JlY29yZHMYBiABKA0SDwoHb21pdHRlZBgHIAEoDUIMCgpfcmVjaXBpZW50Kl8KB0tleVJvbGUSGAoUS0VZX1JPTEVfVU5TUEVDSUZJRUQQABIQCgxLRVlfUk9MRV9MT0cQARITCg9LRVlfUk9MRV9MT0dfUFEQAhITCg9LRVlfUk9MRV9DT01NSVQQAyp2CgtPZmZsaW5lTW9kZRIcChhPRkZMSU5FX01PREVfVU5TUEVDSUZJRUQQABIWChJPRkZMSU5FX01PREVfTkVWRVIQARIZChVPRkZMSU5FX01PREVfQURNSVRURUQQAhIWChJPRkZMSU5FX01PREVfU1BPT0wQAyplCg1QcmluY2lwYWxUeXBlEh4KGlBSSU5DSVBBTF9UWVBFX1VOU1BFQ0lGSUVEEAASGAoUUFJJTkNJUEFMX1RZUEVfSFVNQU4QARIaChZQUklOQ0lQQUxfVFlQRV9TRVJWSUNFEAIqlgEKDEFjY2Vzc0FjdGlvbhIdChlBQ0NFU1NfQUNUSU9OX1VOU1BFQ0lGSUVEEAASFwoTQUNDRVNTX0FDVElPTl9MT0dJThABEhoKFkFDQ0VTU19BQ1RJT05fRE9XTkxPQUQQAhIYChRBQ0NFU1NfQUNUSU9OX0VYUE9SVBADEhgKFEFDQ0VTU19BQ1RJT05fREVOSUVEEAQqtwEKDU9wZXJhdGlvblR5cGUSHgoaT1BFUkFUSU9OX1RZUEVfVU5TUEVDSUZJRUQQABIcChhPUEVSQVRJT05fVFlQRV9SRVRFTlRJT04QAhIaChZPUEVSQVRJT05fVFlQRV9FUkFTVVJFEAMSGAoUT1BFUkFUSU9OX1RZUEVfU0NSVUIQBBIaChZPUEVSQVRJT05fVFlQRV9SRVNUT1JFEAYiBAgBEAEiBAgFEAUiBAgHEAciBAgIEAgqkAEKEE9wZXJhdGlvbk91dGNvbWUSIQodT1BFUkFUSU9OX09VVENPTUVfVU5TUEVDSUZJRUQQABIaChZPUEVSQVRJT05fT1VUQ09NRV9ET05FEAESIAocT1BFUkFUSU9OX09VVENPTUVfSU5DT01QTEVURRACEhsKF09QRVJBVElPTl9PVVRDT01FX0ZPVU5EEANiBnByb3RvMw", [file_animus_datapilot_record_v1_options]);
 
 /**
  * A key of the ledger with the range of sizes in which it is in force.
@@ -541,7 +541,98 @@ export const TreeHeadSchema: GenMessage<TreeHead> = /*@__PURE__*/
   messageDesc(file_animus_datapilot_record_v1_access, 11);
 
 /**
- * Kind `operation`: what an operator did to the ledger, in the project `_system`.
+ * Entries of the log.
+ *
+ * @generated from message animus.datapilot.record.v1.EntryRange
+ */
+export type EntryRange = Message<"animus.datapilot.record.v1.EntryRange"> & {
+  /**
+   * Index of the first.
+   *
+   * @generated from field: uint32 from = 1;
+   */
+  from: number;
+
+  /**
+   * Index after the last.
+   *
+   * @generated from field: uint32 to = 2;
+   */
+  to: number;
+};
+
+/**
+ * Describes the message animus.datapilot.record.v1.EntryRange.
+ * Use `create(EntryRangeSchema)` to create a new message.
+ */
+export const EntryRangeSchema: GenMessage<EntryRange> = /*@__PURE__*/
+  messageDesc(file_animus_datapilot_record_v1_access, 12);
+
+/**
+ * How often something happened in an operation.
+ *
+ * @generated from message animus.datapilot.record.v1.OperationCount
+ */
+export type OperationCount = Message<"animus.datapilot.record.v1.OperationCount"> & {
+  /**
+   * What: letters, digits and `. _`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * How often.
+   *
+   * @generated from field: double value = 2;
+   */
+  value: number;
+};
+
+/**
+ * Describes the message animus.datapilot.record.v1.OperationCount.
+ * Use `create(OperationCountSchema)` to create a new message.
+ */
+export const OperationCountSchema: GenMessage<OperationCount> = /*@__PURE__*/
+  messageDesc(file_animus_datapilot_record_v1_access, 13);
+
+/**
+ * Something in the bucket that is not as the log says.
+ *
+ * @generated from message animus.datapilot.record.v1.Finding
+ */
+export type Finding = Message<"animus.datapilot.record.v1.Finding"> & {
+  /**
+   * What is wrong: a code of the formats, such as `object.shadowed`.
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * Key in the ledger bucket, what is not printable of it percent-encoded; empty when it is no one object's.
+   *
+   * @generated from field: string object = 2;
+   */
+  object: string;
+
+  /**
+   * What was seen.
+   *
+   * @generated from field: string detail = 3;
+   */
+  detail: string;
+};
+
+/**
+ * Describes the message animus.datapilot.record.v1.Finding.
+ * Use `create(FindingSchema)` to create a new message.
+ */
+export const FindingSchema: GenMessage<Finding> = /*@__PURE__*/
+  messageDesc(file_animus_datapilot_record_v1_access, 14);
+
+/**
+ * Kind `operation`: what was done to the ledger, in the project `_system`.
  *
  * @generated from message animus.datapilot.record.v1.Operation
  */
@@ -580,6 +671,48 @@ export type Operation = Message<"animus.datapilot.record.v1.Operation"> & {
    * @generated from field: optional string basis = 5;
    */
   basis?: string | undefined;
+
+  /**
+   * RETENTION, SCRUB: the entries whose objects it was about.
+   *
+   * @generated from field: optional animus.datapilot.record.v1.EntryRange range = 6;
+   */
+  range?: EntryRange | undefined;
+
+  /**
+   * RETENTION, SCRUB: what was done how often, ascending by name.
+   *
+   * @generated from field: repeated animus.datapilot.record.v1.OperationCount counts = 7;
+   */
+  counts: OperationCount[];
+
+  /**
+   * RETENTION, SCRUB: how it ended.
+   *
+   * @generated from field: animus.datapilot.record.v1.OperationOutcome outcome = 8;
+   */
+  outcome: OperationOutcome;
+
+  /**
+   * RETENTION: until when the objects are locked at least, where the log asks for no longer.
+   *
+   * @generated from field: optional string until = 9;
+   */
+  until?: string | undefined;
+
+  /**
+   * RETENTION, SCRUB: what is wrong, ascending by code and object; `counts` has those too that are not named here.
+   *
+   * @generated from field: repeated animus.datapilot.record.v1.Finding findings = 10;
+   */
+  findings: Finding[];
+
+  /**
+   * Why something was left undone.
+   *
+   * @generated from field: optional string reason = 11;
+   */
+  reason?: string | undefined;
 };
 
 /**
@@ -587,7 +720,7 @@ export type Operation = Message<"animus.datapilot.record.v1.Operation"> & {
  * Use `create(OperationSchema)` to create a new message.
  */
 export const OperationSchema: GenMessage<Operation> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_record_v1_access, 12);
+  messageDesc(file_animus_datapilot_record_v1_access, 15);
 
 /**
  * Kind `evidence.export`: an evidence pack was handed out.
@@ -650,7 +783,7 @@ export type EvidenceExport = Message<"animus.datapilot.record.v1.EvidenceExport"
  * Use `create(EvidenceExportSchema)` to create a new message.
  */
 export const EvidenceExportSchema: GenMessage<EvidenceExport> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_record_v1_access, 13);
+  messageDesc(file_animus_datapilot_record_v1_access, 16);
 
 /**
  * What a key of the ledger signs.
@@ -858,11 +991,25 @@ export const OperationType = {
   UNSPECIFIED: 0,
 
   /**
+   * Locks of objects were prolonged.
+   *
+   * @generated from enum value: OPERATION_TYPE_RETENTION = 2;
+   */
+  RETENTION: 2,
+
+  /**
    * Bytes of artifacts or personal values were erased.
    *
    * @generated from enum value: OPERATION_TYPE_ERASURE = 3;
    */
   ERASURE: 3,
+
+  /**
+   * Objects of the bucket were compared with the log again.
+   *
+   * @generated from enum value: OPERATION_TYPE_SCRUB = 4;
+   */
+  SCRUB: 4,
 
   /**
    * The ledger goes on from a state that an operator vouched for.
@@ -884,4 +1031,52 @@ export type OperationType = (typeof OperationType)[keyof typeof OperationType] |
  */
 export const OperationTypeSchema: GenEnum<OperationType> = /*@__PURE__*/
   enumDesc(file_animus_datapilot_record_v1_access, 4);
+
+/**
+ * How an operation ended.
+ *
+ * @generated from enum animus.datapilot.record.v1.OperationOutcome
+ */
+export const OperationOutcome = {
+  /**
+   * Not an outcome.
+   *
+   * @generated from enum value: OPERATION_OUTCOME_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * All of its range was done, and nothing is wrong.
+   *
+   * @generated from enum value: OPERATION_OUTCOME_DONE = 1;
+   */
+  DONE: 1,
+
+  /**
+   * Something in its range was left undone: `reason` and `counts` say what.
+   *
+   * @generated from enum value: OPERATION_OUTCOME_INCOMPLETE = 2;
+   */
+  INCOMPLETE: 2,
+
+  /**
+   * Something is wrong: `findings` and `counts` say what.
+   *
+   * @generated from enum value: OPERATION_OUTCOME_FOUND = 3;
+   */
+  FOUND: 3,
+} as const;
+
+/**
+ * How an operation ended.
+ *
+ * @generated from enum animus.datapilot.record.v1.OperationOutcome
+ */
+export type OperationOutcome = (typeof OperationOutcome)[keyof typeof OperationOutcome] | UnknownEnum;
+
+/**
+ * Describes the enum animus.datapilot.record.v1.OperationOutcome.
+ */
+export const OperationOutcomeSchema: GenEnum<OperationOutcome> = /*@__PURE__*/
+  enumDesc(file_animus_datapilot_record_v1_access, 5);
 
