@@ -10,7 +10,14 @@ export interface Metrics {
   uploaded(bytes: number): void;
 }
 
-export function createMetrics(health: () => LogHealth): Metrics {
+/** What became of uploads, and of what lies in chunks; counted over the life of the process. */
+export interface UploadCounts {
+  outstanding(): { readonly bytes: number; readonly count: number };
+  readonly swept: { readonly abandoned: number; readonly abandoned_bytes: number; readonly completed: number };
+  readonly read: { readonly differing: number; readonly unreadable: number; readonly verified: number };
+}
+
+export function createMetrics(health: () => LogHealth, uploaded?: UploadCounts): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -56,6 +63,39 @@ export function createMetrics(health: () => LogHealth): Metrics {
   gauge("datapilot_log_alarm", "1 while something in the bucket is wrong, or publishing stopped.", (h) =>
     h.alarm === undefined ? 0 : 1,
   );
+  if (uploaded !== undefined) {
+    const counted = (
+      name: string,
+      help: string,
+      label: string,
+      counts: () => Readonly<Record<string, number>>,
+    ): void => {
+      void new Gauge({
+        collect() {
+          for (const [value, count] of Object.entries(counts())) this.labels(value).set(count);
+        },
+        help,
+        labelNames: [label],
+        name,
+        registers,
+      });
+    };
+    const { outstanding, read, swept } = uploaded;
+    gauge("datapilot_uploads_outstanding", "Uploads that were declared and not completed.", () => outstanding().count);
+    gauge("datapilot_uploads_outstanding_bytes", "Their bytes.", () => outstanding().bytes);
+    gauge(
+      "datapilot_uploads_abandoned_bytes_total",
+      "Bytes of uploads that were given up.",
+      () => swept.abandoned_bytes,
+    );
+    counted("datapilot_uploads_swept_total", "Uploads whose client was gone.", "outcome", () => ({
+      abandoned: swept.abandoned,
+      completed: swept.completed,
+    }));
+    counted("datapilot_chunked_reads_total", "Contents in chunks that were read whole.", "outcome", () => ({
+      ...read,
+    }));
+  }
   return {
     called: (rpc, code, seconds) => calls.labels(rpc, code).observe(seconds),
     denied: (reason) => denials.labels(reason).inc(),

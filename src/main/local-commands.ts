@@ -221,6 +221,7 @@ export const createServerSpec = (): Spec => ({
     ACCEPT_HEAD,
     PASSPHRASE_FILE,
     REQUIRE_LOCK,
+    ["--upload-quota <MiB>", "how much of a project may be declared and not completed (default 1048576, 1 TiB)"],
     ["--log-level <level>", "debug, info, warn or error (default info)"],
   ],
   remote: false,
@@ -233,6 +234,7 @@ export const createServerSpec = (): Spec => ({
     const home = homeOf(directory(c));
     const peerUrl = c.text("peerUrl");
     const peerCa = c.text("peerCa");
+    const quotaMib = c.number("uploadQuota");
     await using server = await serve({
       grpc: addressOf("grpc-listen", c.text("grpcListen") ?? "127.0.0.1:8421"),
       home,
@@ -245,6 +247,7 @@ export const createServerSpec = (): Spec => ({
       ...(peerCa === undefined ? {} : { peerCa: readFileSync(peerCa) }),
       ...tlsOf(c),
       ...(url === undefined ? {} : { publicUrl: url }),
+      ...(quotaMib === undefined ? {} : { uploadQuotaBytes: quotaMib * 1_024 ** 2 }),
     });
     logger.info({ grpc: server.grpcAddress, http: server.url, lock: server.lock }, "listening");
     await new Promise<void>((resolve) => {
