@@ -7,6 +7,7 @@ import { Code } from "@connectrpc/connect";
 import { type Artifact, ArtifactSchema } from "../../gen/ts/animus/datapilot/record/v1/data_pb.ts";
 import {
   BatchGetDownloadUrlsRequestSchema,
+  type ChunkedContent,
   CompleteArtifactRequestSchema,
   CreateArtifactRequestSchema,
 } from "../../gen/ts/animus/datapilot/v1/artifact_pb.ts";
@@ -106,18 +107,25 @@ export async function serveArtifacts(edge: Edge, path: string, request: Request,
 async function declare({ caller, edge, project, request }: Call): Promise<Answer> {
   const body = await readBody(request);
   const { artifact, requestId } = artifactOf(body);
-  const asked = create(CreateArtifactRequestSchema, { artifact, project, requestId });
-  const { existing, expiresAt, headers, uploadUrl } = await createArtifact(edge.deps, caller, asked);
+  const asked = create(CreateArtifactRequestSchema, {
+    artifact,
+    isChunk: body["is_chunk"] === true,
+    project,
+    requestId,
+  });
+  const { existing, expiresAt, headers, isStored, uploadUrl } = await createArtifact(edge.deps, caller, asked);
   return {
     body: {
       artifact_id: artifact.digest,
-      ...(existing === undefined
-        ? {
-            expires_at: expiresAt,
-            headers: Object.fromEntries(headers.map((h) => [h.name, h.value])),
-            upload_url: uploadUrl,
-          }
-        : { existing: bodyOfArtifact(existing) }),
+      ...(existing === undefined && isStored
+        ? { is_stored: true }
+        : existing === undefined
+          ? {
+              expires_at: expiresAt,
+              headers: Object.fromEntries(headers.map((h) => [h.name, h.value])),
+              upload_url: uploadUrl,
+            }
+          : { existing: bodyOfArtifact(existing) }),
     },
     status: 200,
     ...(existing === undefined ? {} : { receipt: existing }),
@@ -152,8 +160,9 @@ async function metadata({ caller, digest, edge, project }: Call): Promise<Answer
   return { body: bodyOfArtifact(resource), receipt: resource, status: 200 };
 }
 
-async function download({ caller, digest, edge, project, signal }: Call): Promise<Answer> {
-  const asked = create(BatchGetDownloadUrlsRequestSchema, { artifacts: [digest], project });
+async function download({ caller, digest, edge, project, request, signal }: Call): Promise<Answer> {
+  const page = { firstChunk: chunkNumber(request, "first_chunk"), maxChunks: chunkNumber(request, "max_chunks") };
+  const asked = create(BatchGetDownloadUrlsRequestSchema, { artifacts: [digest], project, ...page });
   const { receipt, urls } = await batchGetDownloadUrls(edge.deps, caller, asked, signal);
   const [url] = urls;
   if (url === undefined) throw notFound(digest);
@@ -163,13 +172,38 @@ async function download({ caller, digest, edge, project, signal }: Call): Promis
       download_url: url.downloadUrl,
       expires_at: url.expiresAt,
       size_bytes: url.sizeBytes,
+      ...(url.content === undefined ? {} : { content: bodyOfContent(url.content) }),
     },
     receipt: receiptOf(receipt),
     status: 200,
   };
 }
 
+const bodyOfContent = ({ chunks, ...content }: ChunkedContent): JsonObject => ({
+  chunk_bytes: content.chunkBytes,
+  chunk_count: content.chunkCount,
+  chunks: chunks.map((c) => ({
+    digest: c.digest,
+    download_url: c.downloadUrl,
+    expires_at: c.expiresAt,
+    position: c.position,
+    size_bytes: c.sizeBytes,
+  })),
+  sha256_claimed: content.sha256Claimed,
+  size_bytes: content.sizeBytes,
+  ...(content.readBy === "" ? {} : { read_by: content.readBy, sha256_read: content.sha256Read }),
+});
+
 // From a request.
+
+/** A number of the query; 0 when it is not there. */
+function chunkNumber(request: Request, name: string): number {
+  const text = new URLSearchParams((request.url ?? "").split("?")[1] ?? "").get(name) ?? "0";
+  if (/^\d{1,5}$/.test(text)) return Number(text);
+  throw new Fault("REQUEST_INVALID", `${name} is to be a number up to 99999`, {
+    fields: [{ description: "is not such a number", field: name }],
+  });
+}
 
 const drop = (request: Request): void => void request.resume();
 
@@ -214,8 +248,9 @@ async function readBody(request: Request, { mayBeEmpty = false } = {}): Promise<
   throw new Fault("REQUEST_INVALID", "The body is not a JSON object.");
 }
 
-const FIELDS: Readonly<Record<string, "string" | "number">> = {
+const FIELDS: Readonly<Record<string, "boolean" | "string" | "number">> = {
   digest: "string",
+  is_chunk: "boolean",
   media_type: "string",
   name: "string",
   request_id: "string",

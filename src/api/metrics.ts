@@ -13,12 +13,25 @@ export interface Metrics {
 }
 
 /** What the leader's upkeep counts, and what this process found wrong. */
-export interface UpkeepCounts {
+interface UpkeepCounts {
   readonly findings: Findings;
   readonly tally: Tally;
 }
 
-export function createMetrics(health: () => LogHealth, upkeep?: UpkeepCounts): Metrics {
+/** What became of uploads, and of what lies in chunks; counted over the life of the process. */
+interface UploadCounts {
+  outstanding(): { readonly bytes: number; readonly count: number };
+  readonly swept: { readonly abandoned: number; readonly abandoned_bytes: number; readonly completed: number };
+  readonly read: { readonly differing: number; readonly unreadable: number; readonly verified: number };
+}
+
+/** What this process does beside answering. */
+export interface Duties {
+  readonly upkeep: UpkeepCounts;
+  readonly uploads: UploadCounts;
+}
+
+export function createMetrics(health: () => LogHealth, duties?: Duties): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -64,7 +77,10 @@ export function createMetrics(health: () => LogHealth, upkeep?: UpkeepCounts): M
   gauge("datapilot_log_alarm", "1 while something in the bucket is wrong, or publishing stopped.", (h) =>
     h.alarm === undefined ? 0 : 1,
   );
-  if (upkeep !== undefined) watchUpkeep(registers, upkeep);
+  if (duties !== undefined) {
+    watchUpkeep(registers, duties.upkeep);
+    watchUploads(registers, duties.uploads);
+  }
   // Names of RPCs and codes: as many as there are of both.
   const byLabels = new Map<string, Pick<Histogram.Internal<string>, "observe">>();
   return {
@@ -80,47 +96,51 @@ export function createMetrics(health: () => LogHealth, upkeep?: UpkeepCounts): M
   };
 }
 
+/** A metric whose values are kept elsewhere: read whenever somebody looks. */
+function watch(
+  Kind: typeof Counter | typeof Gauge,
+  registers: Registry[],
+  [name, help, label]: readonly [name: string, help: string, label?: string],
+  read: () => number | Iterable<readonly [value: string, count: number]>,
+): void {
+  void new Kind({
+    collect() {
+      const now = read();
+      this.reset();
+      if (typeof now === "number") this.inc(now);
+      else for (const [value, count] of now) this.labels(value).inc(count);
+    },
+    help,
+    labelNames: label === undefined ? [] : [label],
+    name,
+    registers,
+  });
+}
+
 function watchUpkeep(registers: Registry[], { findings, tally }: UpkeepCounts): void {
-  void new Counter({
-    collect() {
-      this.reset();
-      for (const [code, n] of findings.total) this.labels(code).inc(n);
-    },
-    help: "What was found wrong in the bucket, by code, each thing once.",
-    labelNames: ["code"],
-    name: "datapilot_findings_total",
-    registers,
-  });
-  void new Gauge({
-    collect() {
-      this.reset();
-      for (const [code, n] of findings.open()) this.labels(code).set(n);
-    },
-    help: "What is wrong in the bucket now, by code.",
-    labelNames: ["code"],
-    name: "datapilot_findings",
-    registers,
-  });
-  const counter = (name: string, help: string, read: () => number): void => {
-    void new Counter({
-      collect() {
-        this.reset();
-        this.inc(read());
-      },
-      help,
-      name,
-      registers,
-    });
-  };
+  const what = "What was found wrong in the bucket, by code, each thing once.";
+  watch(Counter, registers, ["datapilot_findings_total", what, "code"], () => findings.total);
+  watch(Gauge, registers, ["datapilot_findings", "What is wrong in the bucket now, by code.", "code"], () =>
+    findings.open(),
+  );
+  const counter = (name: string, help: string, read: () => number): void =>
+    watch(Counter, registers, [name, help], read);
   counter("datapilot_scrubbed_objects_total", "Objects that were looked at again.", () => tally.scrubbedObjects);
   counter("datapilot_prolonged_locks_total", "Locks that were prolonged.", () => tally.prolongedLocks);
   counter("datapilot_unprolonged_locks_total", "Locks that could not be prolonged.", () => tally.unprolongedLocks);
-  void new Gauge({
-    collect() {
-      this.set(tally.scrubbedAtMs / 1_000);
-    },
-    help: "When the last look at the whole bucket ended, in seconds since the epoch; 0 before the first.",
-    name: "datapilot_scrubbed_timestamp_seconds",
-    registers,
-  });
+  const when = "When the last look at the whole bucket ended, in seconds since the epoch; 0 before the first.";
+  watch(Gauge, registers, ["datapilot_scrubbed_timestamp_seconds", when], () => tally.scrubbedAtMs / 1_000);
+}
+
+function watchUploads(registers: Registry[], { outstanding, read, swept }: UploadCounts): void {
+  const open = "Uploads that were declared and not completed.";
+  watch(Gauge, registers, ["datapilot_uploads_outstanding", open], () => outstanding().count);
+  watch(Gauge, registers, ["datapilot_uploads_outstanding_bytes", "Their bytes."], () => outstanding().bytes);
+  const given = "Bytes of uploads that were given up.";
+  watch(Counter, registers, ["datapilot_uploads_abandoned_bytes_total", given], () => swept.abandoned_bytes);
+  watch(Counter, registers, ["datapilot_uploads_swept_total", "Uploads whose client was gone.", "outcome"], () =>
+    Object.entries({ abandoned: swept.abandoned, completed: swept.completed }),
+  );
+  const whole = "Contents in chunks that were read whole.";
+  watch(Counter, registers, ["datapilot_chunked_reads_total", whole, "outcome"], () => Object.entries(read));
 }

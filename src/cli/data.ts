@@ -39,13 +39,14 @@ import {
   WriteResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
 import { CompareLocksResponseSchema } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
+import { parseEitherId } from "../std/brand.ts";
 import { parseTime } from "../std/ports.ts";
 import { listAll } from "./client.ts";
 import { AS_OF, type Context, declare, REQUEST_ID, UsageError } from "./command.ts";
 import { readJson, required, SEVERITIES } from "./govern.ts";
-import { type Io, table } from "./io.ts";
+import { EXIT, Exit, type Io, table } from "./io.ts";
 import { enumWord, resourceLine, resourceTable, signatureText, statusText, written } from "./render.ts";
-import { download, uploadFiles } from "./transfer.ts";
+import { contentBytes, download, splittingOf, uploadFiles } from "./transfer.ts";
 
 const parse = <T>(what: string, file: string, make: () => T): T => {
   try {
@@ -153,19 +154,39 @@ export function addData(program: Command, io: Io): void {
   const artifact = program.command("artifact").description("bytes that the ledger holds");
   declare(artifact, io, {
     example: "datapilot artifact put report.html model/",
-    options: [REQUEST_ID],
+    options: [
+      ["--chunk-above <bytes>", "split longer files (DATAPILOT_CHUNK_ABOVE, default 1 GiB)"],
+      ["--chunk-size <bytes>", "length of a chunk (DATAPILOT_CHUNK_SIZE, default 256 MiB, 1 GiB above 1 TiB)"],
+      REQUEST_ID,
+    ],
     run: async (c) => {
-      const files = await uploadFiles(io, c.connect(), c.args);
+      const splitting = splittingOf(io, { above: c.number("chunkAbove"), chunk: c.number("chunkSize") });
+      const files = await uploadFiles(io, c.connect(), c.args, splitting);
       c.print(
-        files.map((f) => ({ digest: f.digest, path: f.path, record: f.record, size_bytes: f.sizeBytes })),
+        files.map((f) => ({
+          ...(f.chunked === undefined
+            ? {}
+            : {
+                content: {
+                  chunk_bytes: f.chunked.chunkBytes,
+                  chunk_count: f.chunked.chunks.length,
+                  sha256_claimed: `sha256:${f.chunked.sha256Claimed}`,
+                  size_bytes: f.chunked.sizeBytes,
+                },
+              }),
+          digest: f.digest,
+          path: f.path,
+          record: f.record,
+          size_bytes: f.sizeBytes,
+        })),
         () =>
           table(
-            ["DIGEST", "BYTES", "PATH"],
-            files.map((f) => [f.digest, String(f.sizeBytes), f.path]),
+            ["DIGEST", "BYTES", "CHUNKS", "PATH"],
+            files.map((f) => [f.digest, String(contentBytes(f)), String(f.chunked?.chunks.length ?? "-"), f.path]),
           ),
       );
     },
-    summary: "upload files; what the project has is not sent again",
+    summary: "upload files; what the store has is not sent again",
     words: "put <path...>",
   });
   declare(artifact, io, {
@@ -173,14 +194,19 @@ export function addData(program: Command, io: Io): void {
     options: [["--output <file>", "where to write the bytes"]],
     run: async (c) => {
       const k = c.connect();
-      const answer = await k.artifact.batchGetDownloadUrls({ artifacts: [c.args[0] ?? ""], project: k.project });
+      const asked = c.args[0] ?? "";
+      const id = parseEitherId(asked);
+      const answer = await k.artifact.batchGetDownloadUrls({ artifacts: [id ?? asked], project: k.project });
       const [url] = answer.urls;
       const output = c.text("output");
-      if (url !== undefined && output !== undefined) await download(io, url, output);
+      // A digest names the record or the content, and nothing else will do.
+      if (url !== undefined && id !== undefined && url.artifact !== id && url.digest !== id)
+        throw new Exit(EXIT.internal, "DIGEST_MISMATCH", `The control plane answered ${url.digest} for ${id}.`);
+      if (url !== undefined && output !== undefined) await download(io, k, url, output);
       c.show(BatchGetDownloadUrlsResponseSchema, answer, (m) =>
         output === undefined
           ? m.urls.map((u) => `${u.downloadUrl}\n`).join("")
-          : `${output}: ${url?.digest ?? ""}, verified\n`,
+          : `${output}: ${url?.digest ?? ""}${url?.content === undefined ? "" : `, ${url.content.chunkCount} chunks and the whole`}, verified\n`,
       );
     },
     summary: "download bytes and check them; the download is recorded",

@@ -34,7 +34,13 @@ export function spool(folder: string, s: Spooled): string {
   const file = join(folder, `${s.run.slice(7, 23)}.spool`);
   const items: JsonValue[] = [
     {
-      files: s.files.map((f) => ({ digest: f.digest, file: resolve(f.file), path: f.path, sizeBytes: f.sizeBytes })),
+      files: s.files.map(({ chunked, digest, file: at, path, sizeBytes }) => ({
+        digest,
+        file: resolve(at),
+        path,
+        sizeBytes,
+        ...(chunked === undefined ? {} : { chunked: { ...chunked, chunks: [...chunked.chunks] } }),
+      })),
       project: s.project,
       requestId: s.requestId,
       run: s.run,

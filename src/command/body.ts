@@ -51,8 +51,7 @@ export const invalid = (field: string, description: string): Fault =>
  */
 function checkTexts(body: JsonObject): void {
   const path = findHostile(body);
-  if (path !== undefined)
-    throw invalid(path, "is not in Unicode form C, or has bidirectional or control characters");
+  if (path !== undefined) throw invalid(path, "is not in Unicode form C, or has bidirectional or control characters");
 }
 
 /** Path of the first text that is none; it is put together on the way out. */

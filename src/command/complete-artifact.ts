@@ -1,9 +1,7 @@
 /**
- * Records artifacts once the store holds them. The record says what was checked, not what the client said: a store that checked the
- * digest at the upload vouches for it, from another each artifact is read once, whole, and hashed. Before the record, the bytes are
- * locked for as long as the ledger holds what it records. A batch is recorded whole or not at all.
+ * Records artifacts once the store holds them. The record says what was checked, not what the client said (`stored-bytes.ts`), and
+ * before it, the bytes are locked for as long as the ledger holds what it records. A batch is recorded whole or not at all.
  */
-import { createHash } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import type { Artifact } from "../../gen/ts/animus/datapilot/record/v1/data_pb.ts";
 import {
@@ -17,18 +15,17 @@ import { contentIdentity } from "../fold/identity.ts";
 import { callerPermissions } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
 import { findProject } from "../identity/ledger.ts";
-import { createRetention } from "../log/retention.ts";
 import type { Draft } from "../log/submission.ts";
-import { assertDefined } from "../std/assert.ts";
-import type { RecordId } from "../std/brand.ts";
-import { Fault } from "../std/faults.ts";
-import { findBlob } from "../store/find-blob.ts";
+import { idOf, type RecordId } from "../std/brand.ts";
+import type { Fault } from "../std/faults.ts";
 import { type Admission, draft, type Plan } from "./admission.ts";
 import { artifactOf } from "./artifacts.ts";
 import { bodyOf } from "./body.ts";
 import type { Deps } from "./context.ts";
-import { blobKey, checkArtifact } from "./create-artifact.ts";
+import { checkArtifact, checkSameKind } from "./create-artifact.ts";
 import { checkCount, MAX_BATCH } from "./limits.ts";
+import { outstandingOf } from "./outstanding.ts";
+import { checkStored, retainUntil } from "./stored-bytes.ts";
 import { perform, specOf, type Written } from "./write.ts";
 
 /** Where each artifact of the request is: a draft's position, or a record that is there. */
@@ -71,8 +68,11 @@ async function complete(
   artifacts: readonly Artifact[],
   signal: AbortSignal | undefined,
 ): Promise<Written<Places>> {
-  const flaws = await verify(deps, caller, request, artifacts, signal);
-  return perform(deps, caller, specOf(request, "artifact.write"), (a) => plan(a, artifacts, flaws), signal);
+  const { chunks, flaws, project } = await verify(deps, caller, request, artifacts, signal);
+  const done = await perform(deps, caller, specOf(request, "artifact.write"), (a) => plan(a, artifacts, flaws), signal);
+  if (project !== undefined && !request.validateOnly)
+    outstandingOf(deps.log).release(project, [...artifacts.map((a) => a.digest), ...chunks]);
+  return done;
 }
 
 function plan(a: Admission, artifacts: readonly Artifact[], flaws: ReadonlyMap<string, Fault>): Plan<Places> {
@@ -81,8 +81,10 @@ function plan(a: Admission, artifacts: readonly Artifact[], flaws: ReadonlyMap<s
   const drafts: Draft[] = [];
   const positions = new Map<string, number>();
   const places = artifacts.map((artifact): number | RecordId => {
-    const { digest } = checkArtifact(artifact);
+    const { digest, mediaType } = checkArtifact(artifact);
     const existing = artifactOf(a, digest) ?? positions.get(digest);
+    if (typeof existing === "string") checkSameKind(a.reader.record(existing)?.record.body, mediaType);
+    if (typeof existing === "number") checkSameKind(drafts[existing]?.body, mediaType);
     if (existing !== undefined) return existing;
     const flaw = flaws.get(digest);
     if (flaw !== undefined) throw flaw;
@@ -93,26 +95,37 @@ function plan(a: Admission, artifacts: readonly Artifact[], flaws: ReadonlyMap<s
   return { drafts, value: places };
 }
 
-/** What is wrong with the bytes of artifacts that the project does not have yet; nothing is read for who may not ask. */
+interface Verified {
+  /** Undefined when the caller may not write there, and nothing was read. */
+  readonly project: RecordId | undefined;
+  readonly flaws: ReadonlyMap<string, Fault>;
+  /** Chunks of what is whole. */
+  readonly chunks: readonly string[];
+}
+
+/** Looks at the bytes of artifacts that the project does not have yet; nothing is read for who may not ask. */
 async function verify(
   deps: Deps,
   caller: Caller,
   request: { readonly project: string; readonly validateOnly: boolean },
   artifacts: readonly Artifact[],
   signal: AbortSignal | undefined,
-): Promise<ReadonlyMap<string, Fault>> {
+): Promise<Verified> {
   const flaws = new Map<string, Fault>();
+  const chunks: string[] = [];
   const project = writableProject(deps, caller, request.project);
-  if (project === undefined || artifacts.length > MAX_BATCH) return flaws;
+  if (project === undefined || artifacts.length > MAX_BATCH) return { chunks, flaws, project: undefined };
   const hold = request.validateOnly ? undefined : retainUntil(deps);
   const seen = new Set<string>();
-  for (const { digest, sizeBytes } of artifacts) {
+  for (const artifact of artifacts) {
+    const { digest } = artifact;
     if (!/^sha256:[0-9a-f]{64}$/.test(digest) || seen.has(digest) || isKnown(deps, project, digest)) continue;
     seen.add(digest);
-    const flaw = await verifyBytes(deps, blobKey(project, digest), digest, sizeBytes, hold, signal);
-    if (flaw !== undefined) flaws.set(digest, flaw);
+    const checked = await checkStored(deps, project, artifact, hold, signal);
+    if (checked.flaw !== undefined) flaws.set(digest, checked.flaw);
+    else if (checked.manifest !== undefined) for (const chunk of checked.manifest.chunks) chunks.push(idOf(chunk));
   }
-  return flaws;
+  return { chunks, flaws, project };
 }
 
 function writableProject(deps: Deps, caller: Caller, name: string): RecordId | undefined {
@@ -126,62 +139,4 @@ function isKnown(deps: Deps, project: RecordId, digest: string): boolean {
   using reader = deps.log.index.reader();
   const key = contentIdentity("artifact", project, { digest }, []);
   return key !== undefined && reader.get("content", key) !== undefined;
-}
-
-/** Until when what is recorded now is held: the ledger's own floor. */
-function retainUntil({ clock, log }: Deps): number {
-  using reader = log.index.reader();
-  const ledger = assertDefined(reader.get("ledger", ""), "an open log has a `ledger` record").value.record;
-  const days = assertDefined(reader.record(ledger), "the `ledger` record is there").record.body[
-    "default_retention_days"
-  ];
-  return createRetention(clock, Number(days))();
-}
-
-/** Finds the bytes, checks them, and locks the version that was checked until `hold`. */
-async function verifyBytes(
-  deps: Deps,
-  key: string,
-  digest: string,
-  sizeBytes: number,
-  hold: number | undefined,
-  signal: AbortSignal | undefined,
-): Promise<Fault | undefined> {
-  const found = await findBlob(deps.store, key, digest.slice(7), signal);
-  const metadata = { digest };
-  if (found === undefined) {
-    return new Fault("ARTIFACT_NOT_UPLOADED", "the store holds no such bytes: upload them first", { metadata });
-  }
-  const { info, isVerified } = found;
-  if (info.sizeBytes !== sizeBytes) {
-    return new Fault("DIGEST_MISMATCH", `the store holds ${info.sizeBytes} bytes, not ${sizeBytes}`, { metadata });
-  }
-  const { versionId } = info;
-  const flaw = isVerified ? undefined : await hashBytes(deps, key, versionId, digest, signal);
-  if (flaw === undefined && hold !== undefined) await deps.store.extend("ledger", key, hold, { signal, versionId });
-  return flaw;
-}
-
-async function hashBytes(
-  deps: Deps,
-  key: string,
-  versionId: string | undefined,
-  digest: string,
-  signal: AbortSignal | undefined,
-): Promise<Fault | undefined> {
-  const opened = await deps.store.open("ledger", key, { signal, versionId });
-  const metadata = { digest };
-  if (opened === null) {
-    return new Fault("ARTIFACT_NOT_UPLOADED", "the bytes were removed meanwhile: upload them again", { metadata });
-  }
-  const hash = createHash("sha256");
-  for await (const part of opened.stream) {
-    signal?.throwIfAborted();
-    hash.update(part);
-  }
-  const stored = `sha256:${hash.digest("hex")}`;
-  if (stored === digest) return undefined;
-  return new Fault("DIGEST_MISMATCH", "the stored bytes have another digest: upload them again", {
-    metadata: { ...metadata, stored },
-  });
 }

@@ -58,6 +58,8 @@ export interface Deps {
   readonly store: ObjectStore;
   readonly personal: PersonalStore;
   readonly uploads: BlobUrls;
+  /** Bytes of a project that may be declared and not completed; `UPLOAD_QUOTA_BYTES` when absent. */
+  readonly uploadQuotaBytes?: number;
   readonly denials: Denials;
   readonly clock: Clock;
   readonly random: Random;

@@ -6,6 +6,7 @@ import { callerPermissions } from "../identity/authorise.ts";
 import type { Caller } from "../identity/caller.ts";
 import { findProject } from "../identity/ledger.ts";
 import type { Permission } from "../identity/roles.ts";
+import { isChunked } from "../record/chunks.ts";
 import { digestOf, parseRecordId, type RecordId } from "../std/brand.ts";
 import { concat } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
@@ -94,7 +95,9 @@ function findManifest(
   const nowMs = deps.clock.now();
   if (project === undefined || !callerPermissions(reader, caller, project, nowMs).has(permission)) return undefined;
   const id = resolve({ reader, caller, project, requestId: "", nowMs }, text, ["artifact"], "manifest");
-  const { digest, size_bytes: size } = reader.record(id)?.record.body ?? {};
+  const body = reader.record(id)?.record.body ?? {};
+  const { digest, size_bytes: size } = body;
+  if (isChunked(body)) throw new Fault("LIMIT_EXCEEDED", "the manifest lies in chunks: upload it in one piece");
   if (typeof size === "number" && size > MAX_MANIFEST_BYTES) {
     throw new Fault("LIMIT_EXCEEDED", "the manifest is longer than 64 MiB: list fewer files in a version");
   }

@@ -264,7 +264,10 @@ function written<T>(
       const id = idOf(of);
       if (id === undefined) return undefined;
       const fresh = typeof of === "number" ? committed?.records[of] : undefined;
-      const receipt = deps.log.receipt(fresh?.index ?? indexOf(deps, id), fresh === undefined ? undefined : committed?.size);
+      const receipt = deps.log.receipt(
+        fresh?.index ?? indexOf(deps, id),
+        fresh === undefined ? undefined : committed?.size,
+      );
       const also = typeof of === "number" ? ids.filter((other) => other !== id) : [];
       return toReceipt(id, receipt, { existing: fresh === undefined, also });
     },

@@ -9,6 +9,7 @@ import { setProof } from "../merkle/set-proof.ts";
 import { type Checkpoint, parseCheckpoint } from "../note/checkpoint.ts";
 import { parseNote } from "../note/note.ts";
 import { canonicalize } from "../record/canonical.ts";
+import { chunksOf, isChunked, parseChunkManifest } from "../record/chunks.ts";
 import { headLeaf } from "../record/heads.ts";
 import type { Json, JsonObject } from "../record/json.ts";
 import { assertDefined } from "../std/assert.ts";
@@ -19,6 +20,7 @@ import { Violation } from "../std/violation.ts";
 import { findBlob } from "../store/find-blob.ts";
 import { artifactKey } from "../store/keys.ts";
 import type { ObjectStore } from "../store/object-store.ts";
+import { readSized } from "../store/right-version.ts";
 import { type SelectOptions, select, type Why } from "./select.ts";
 import { END_OF_ARCHIVE, memberHeader, padding } from "./ustar.ts";
 
@@ -54,8 +56,11 @@ interface Left {
 interface Blob {
   readonly digest: Digest;
   readonly sizeBytes: number;
-  /** Where the bytes lie; undefined when they may not be had. */
-  readonly key: string | undefined;
+  readonly project: RecordId;
+  /** Whether the bytes may be had. */
+  readonly isGranted: boolean;
+  /** Whether the bytes name chunks, which belong to it. */
+  readonly isManifest: boolean;
 }
 
 const MAY_BE_PERSONAL = Buffer.from("personal:sha256:");
@@ -118,13 +123,18 @@ class Lines {
     if (entry.kind === "artifact") this.#addArtifact(entry.project, body);
   }
 
-  /** Of two projects with the same content, the one that may give it counts. */
-  #addArtifact(project: RecordId, { digest: stated, size_bytes: size }: JsonObject): void {
+  /** Of two projects with the same content, one that may give it counts. */
+  #addArtifact(project: RecordId, body: JsonObject): void {
+    const { digest: stated, size_bytes: size } = body;
     const id = typeof stated === "string" ? parseRecordId(stated) : undefined;
-    if (id === undefined || this.artifacts.get(id)?.key !== undefined) return;
-    const digest = digestOf(id);
-    const key = this.#mayHave(project) ? artifactKey(digestOf(project), digest) : undefined;
-    this.artifacts.set(id, { digest, key, sizeBytes: typeof size === "number" ? size : 0 });
+    if (id === undefined) return;
+    const before = this.artifacts.get(id);
+    const isGranted = this.#mayHave(project);
+    const isManifest = isChunked(body);
+    // Of those, a manifest is the one that needs more.
+    if (before !== undefined && (before.isGranted || !isGranted) && (before.isManifest || !isManifest)) return;
+    const sizeBytes = typeof size === "number" ? size : 0;
+    this.artifacts.set(id, { digest: digestOf(id), isGranted, isManifest, project, sizeBytes });
   }
 }
 
@@ -149,11 +159,11 @@ export async function buildPack(
     if (found === undefined) outside.push({ id, type: "personal", why: "not-granted" });
     else personalLines.push(jsonLine({ id, salt: found.salt, value: found.value }));
   }
-  const blobs: { name: string; sha256: Digest; size: number; key: string }[] = [];
-  for (const [id, { digest, key, sizeBytes }] of [...lines.artifacts].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
-    if (key !== undefined) blobs.push({ key, name: `blobs/${digest}`, sha256: digest, size: sizeBytes });
-    else outside.push({ id, type: "artifact", why: request.blobs === undefined ? "not-included" : "not-granted" });
-  }
+  const blobs = await blobsOf(store, [...lines.artifacts.values()]);
+  const here = new Set<string>(blobs.map((b) => b.sha256));
+  for (const [id, { digest }] of lines.artifacts)
+    if (!here.has(digest))
+      outside.push({ id, type: "artifact", why: request.blobs === undefined ? "not-included" : "not-granted" });
   for (const blob of blobs)
     if ((await findBlob(store, blob.key, blob.sha256))?.info.sizeBytes !== blob.size) throw absentBlob(blob.sha256);
 
@@ -213,6 +223,33 @@ export async function buildPack(
       yield END_OF_ARCHIVE;
     },
   };
+}
+
+interface BlobMember {
+  readonly name: string;
+  readonly sha256: Digest;
+  readonly size: number;
+  readonly key: string;
+}
+
+/** The members of what may be had, and of the chunks that manifests among it name, ascending. */
+async function blobsOf(store: ObjectStore, artifacts: readonly Blob[]): Promise<BlobMember[]> {
+  const members = new Map<Digest, BlobMember>();
+  const add = (project: RecordId, digest: Digest, size: number): void => {
+    if (members.has(digest)) return;
+    const key = artifactKey(digestOf(project), digest);
+    members.set(digest, { key, name: `blobs/${digest}`, sha256: digest, size });
+  };
+  for (const { digest, isGranted, isManifest, project, sizeBytes } of artifacts) {
+    if (!isGranted) continue;
+    add(project, digest, sizeBytes);
+    if (!isManifest) continue;
+    const key = artifactKey(digestOf(project), digest);
+    const bytes = await readSized(store, key, sizeBytes, (body) => sha256Hex(body) === digest);
+    if (bytes === undefined) throw absentBlob(digest);
+    for (const [chunk, size] of chunksOf(parseChunkManifest(bytes))) add(project, chunk, size);
+  }
+  return [...members.values()].toSorted((a, b) => (a.sha256 < b.sha256 ? -1 : 1));
 }
 
 const absentBlob = (digest: Digest): Fault =>

@@ -236,6 +236,7 @@ export const createServerSpec = (): Spec => ({
       `objects of the bucket that the leader looks at again in a second, to find what was changed (default ${SCRUB_RATE}; 0 for none)`,
     ],
     ["--scrub-pause <seconds>", "rest between two looks at the whole bucket (default 600)"],
+    ["--upload-quota <MiB>", "how much of a project may be declared and not completed (default 1048576, 1 TiB)"],
     ["--log-level <level>", "debug, info, warn or error (default info)"],
   ],
   remote: false,
@@ -248,6 +249,7 @@ export const createServerSpec = (): Spec => ({
     const home = homeOf(directory(c));
     const peerUrl = c.text("peerUrl");
     const peerCa = c.text("peerCa");
+    const quotaMib = c.number("uploadQuota");
     await using server = await serve({
       grpc: addressOf("grpc-listen", c.text("grpcListen") ?? "127.0.0.1:8421"),
       home,
@@ -261,6 +263,7 @@ export const createServerSpec = (): Spec => ({
       ...(peerCa === undefined ? {} : { peerCa: readFileSync(peerCa) }),
       ...tlsOf(c),
       ...(url === undefined ? {} : { publicUrl: url }),
+      ...(quotaMib === undefined ? {} : { uploadQuotaBytes: quotaMib * 1_024 ** 2 }),
     });
     logger.info({ grpc: server.grpcAddress, http: server.url, lock: server.lock }, "listening");
     await new Promise<void>((resolve) => {

@@ -20,7 +20,10 @@ import { createServices, reflectionDescriptors } from "../api/services.ts";
 import type { Deps } from "../command/context.ts";
 import { Denials } from "../command/denials.ts";
 import { SilentRuns } from "../command/lose-runs.ts";
+import { outstandingOf } from "../command/outstanding.ts";
 import { createPersonalStore } from "../command/personal.ts";
+import { ChunkedReader } from "../command/read-chunked.ts";
+import { UploadSweeper } from "../command/sweep-uploads.ts";
 import { authorise } from "../identity/authorise.ts";
 import { KnownTokens } from "../identity/known-tokens.ts";
 import { ledgerOf } from "../identity/ledger.ts";
@@ -53,6 +56,8 @@ export interface ServeOptions {
   readonly logger: Logger;
   readonly open?: Omit<OpenOptions, "findings" | "follow" | "logger">;
   readonly upkeep?: UpkeepPace;
+  /** Bytes of a project that may be declared and not completed; a named limit when absent. */
+  readonly uploadQuotaBytes?: number;
   /** Leaves the lead to whoever has it, until that one falls silent. */
   readonly replica?: boolean;
   /** Address under which other servers reach the HTTP port; the public one when absent. */
@@ -109,12 +114,20 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       buckets.s3 === undefined
         ? createOwnBlobUrls(signer, () => url)
         : createS3BlobUrls(buckets.s3.store, buckets.s3.uploads),
+    ...(options.uploadQuotaBytes === undefined ? {} : { uploadQuotaBytes: options.uploadQuotaBytes }),
   };
+  const swept = { abandoned: 0, abandoned_bytes: 0, completed: 0 };
+  const read = { differing: 0, unreadable: 0, verified: 0 };
   owned.use(
     whileLeading(log, () => {
-      const runs = new SilentRuns(deps);
-      runs.start();
-      return runs;
+      const duties = new AsyncDisposableStack();
+      for (const duty of [
+        new SilentRuns(deps),
+        new UploadSweeper(deps, swept, () => buckets.files?.sweep()),
+        new ChunkedReader(deps, read),
+      ])
+        duties.use(duty).start();
+      return duties;
     }),
   );
   const tally = createTally();
@@ -134,7 +147,10 @@ export async function serve(options: ServeOptions): Promise<Serving> {
         }),
     ),
   );
-  const metrics = createMetrics(() => log.health(), { findings, tally });
+  const metrics = createMetrics(() => log.health(), {
+    upkeep: { findings, tally },
+    uploads: { outstanding: () => outstandingOf(log).stats, read, swept },
+  });
   const tokens = new KnownTokens();
   log.onCommit(({ items }) => tokens.applied(items));
   const edge: Edge = { deps, forward, metrics, publicLog, tokens };

@@ -263,7 +263,8 @@ function shortValue(field: DescField): Short {
   const scalar = scalarOf(field);
   if (scalar === ScalarType.STRING) return (value) => (typeof value === "string" ? value : undefined);
   if (scalar === ScalarType.BOOL) return (value) => (typeof value === "boolean" ? value : undefined);
-  if (scalar === ScalarType.UINT32) return (value) => (uint32Check(value as Json) === undefined ? (value as number) : undefined);
+  if (scalar === ScalarType.UINT32)
+    return (value) => (uint32Check(value as Json) === undefined ? (value as number) : undefined);
   // Adding 0 leaves no -0.
   if (scalar === ScalarType.DOUBLE)
     return (value) => (doubleCheck(value as Json) === undefined ? (value as number) + 0 : undefined);

@@ -9,9 +9,11 @@
 import { sha256Hex } from "../merkle/hash.ts";
 import { fullTiles, parseTilePath, TILE_WIDTH } from "../merkle/tiles.ts";
 import type { ValidItem } from "../record/chain.ts";
+import { chunksOf, isChunked, MAX_CHUNK_MANIFEST_BYTES, parseChunkManifest } from "../record/chunks.ts";
 import type { LedgerRecord } from "../record/record.ts";
-import { digestOf, parseDigest, parseRecordId } from "../std/brand.ts";
+import { type Digest, digestOf, parseDigest, parseRecordId } from "../std/brand.ts";
 import { equalBytes, formatHex } from "../std/bytes.ts";
+import { each } from "../std/each.ts";
 import { Violation } from "../std/violation.ts";
 import {
   artifactKey,
@@ -24,7 +26,7 @@ import {
 } from "../store/keys.ts";
 import type { UploadMismatch } from "../store/object-store.ts";
 import { persist, placeHead, placeLocked } from "../store/place.ts";
-import { dataVersions, hasVersions } from "../store/right-version.ts";
+import { dataVersions, hasVersions, readSized } from "../store/right-version.ts";
 import { DAY_MS } from "../verify/bucket/audit.ts";
 import { personalIds } from "../verify/personal.ts";
 import { readRecord } from "../verify/records.ts";
@@ -56,6 +58,8 @@ export interface Written {
 }
 
 const STRIDE = 20_000;
+/** Chunks of one artifact under way at once. */
+const CHUNKS_IN_FLIGHT = 4;
 
 /** What the copy's checkpoint will be, with the tiles that it needs. */
 interface Head {
@@ -188,7 +192,30 @@ export class Copy {
     }
   }
 
+  /** The bytes that a record names, and the chunks when they are a manifest. */
   async #artifact(artifact: Artifact): Promise<void> {
+    if (!(await this.#bytes(artifact)) || !artifact.isManifest) return;
+    const { options, target } = this.#sides;
+    const { digest, project, sizeBytes } = artifact;
+    const key = artifactKey(project, digest);
+    const isRight = (body: Uint8Array): boolean => sha256Hex(body) === digest;
+    const size = Math.min(sizeBytes, MAX_CHUNK_MANIFEST_BYTES + 1);
+    const bytes = await ask(options, () => readSized(target, key, size, isRight, { signal: options.signal }));
+    let chunks: ReadonlyMap<Digest, number>;
+    try {
+      chunks = chunksOf(parseChunkManifest(bytes ?? new Uint8Array()));
+    } catch (error) {
+      if (!(error instanceof Violation)) throw error;
+      this.#stage.fail("artifact.digest", key, `its record calls it a manifest of chunks: ${error.message}`);
+      return;
+    }
+    await each(chunks, CHUNKS_IN_FLIGHT, async ([chunk, length]) => {
+      await this.#bytes({ digest: chunk, isManifest: false, project, sizeBytes: length });
+    });
+  }
+
+  /** Whether the copy has them. */
+  async #bytes(artifact: Artifact): Promise<boolean> {
     const { notes, options, source, target } = this.#sides;
     const { signal } = options;
     const { digest, project, sizeBytes } = artifact;
@@ -200,7 +227,7 @@ export class Copy {
         throw new Violation("object.shadowed", `${key} holds ${held.sizeBytes} bytes in the copy, not ${sizeBytes}`);
       if ((held.retainUntil ?? 0) < retainUntil)
         await ask(options, () => target.extend("ledger", key, retainUntil, { signal }));
-      return;
+      return true;
     }
     let mismatch: UploadMismatch | undefined;
     for await (const versionId of this.#versionsOf(key, sizeBytes)) {
@@ -216,7 +243,7 @@ export class Copy {
         if (done.outcome === "created") this.written.artifact_bytes += sizeBytes;
         if (versionId !== undefined)
           notes.add(`object.shadowed: ${key}: the right version is not the newest one, and was taken`);
-        return;
+        return true;
       }
     }
     if (mismatch === undefined) this.#owe(artifact, "artifact.missing", key, "is not at the source");
@@ -227,6 +254,7 @@ export class Copy {
         key,
         `has ${mismatch.field} ${mismatch.received}, not ${mismatch.expected}`,
       );
+    return false;
   }
 
   /** Where the bytes of an artifact may be: in the newest version, else in an older one of their length. */
@@ -336,5 +364,5 @@ function artifactOf({ body, kind }: LedgerRecord, { entry }: ValidItem): Artifac
   const id = typeof digest === "string" ? parseRecordId(digest) : undefined;
   return id === undefined || typeof size !== "number"
     ? undefined
-    : { digest: digestOf(id), project: entry.project, sizeBytes: size };
+    : { digest: digestOf(id), isManifest: isChunked(body), project: entry.project, sizeBytes: size };
 }

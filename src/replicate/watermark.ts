@@ -29,6 +29,8 @@ export interface Artifact {
   readonly digest: Digest;
   readonly project: Digest;
   readonly sizeBytes: number;
+  /** Whether they are a manifest of chunks, which are to be copied too. */
+  readonly isManifest: boolean;
 }
 
 /** A size that a seal closes. */
@@ -88,7 +90,12 @@ function format({ chain, edge, ledgers, owed, personal, unarchived }: Watermark)
     heads: [...chain.heads].map(([project, { count, last }]) => [project, count, last]),
     ledgers: ledgers.map(({ id, index }) => ({ id, index })),
     n: chain.n,
-    owed: owed.map(({ digest, project, sizeBytes }) => ({ digest, project, size: sizeBytes })),
+    owed: owed.map(({ digest, isManifest, project, sizeBytes }) => ({
+      digest,
+      ...(isManifest ? { manifest: true } : {}),
+      project,
+      size: sizeBytes,
+    })),
     personal,
     tiles: edge.levels.map((hashes) => hashes.map(formatHex)),
     unarchived: unarchived.map(({ root, size }) => ({ root, size })),
@@ -165,6 +172,7 @@ function read(value: Json): Kept {
     n: count(value["n"]),
     owed: rows(value["owed"]).map((row) => ({
       digest: digest(row["digest"]),
+      isManifest: row["manifest"] === true,
       project: digest(row["project"]),
       sizeBytes: count(row["size"]),
     })),

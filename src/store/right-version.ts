@@ -63,3 +63,31 @@ export async function readRight(
   }
   return oldest ?? (newest === null ? null : { ...newest, isRight: false });
 }
+
+/**
+ * The bytes of an object of known length, of the version that is right; undefined when there is none. Of what strangers laid there
+ * nothing longer is read.
+ */
+export async function readSized(
+  store: ContentReader & Pick<ObjectStore, "head">,
+  key: string,
+  sizeBytes: number,
+  isRight: (body: Uint8Array) => boolean,
+  { signal }: StoreOptions = {},
+): Promise<Uint8Array | undefined> {
+  const read = async (versionId: string | undefined): Promise<Uint8Array | undefined> => {
+    // The store may not have an empty range, and a version may be another than was looked at.
+    const range = { from: 0, to: sizeBytes + 1 };
+    const body = (await store.get("ledger", key, { range, signal, versionId }))?.body;
+    return body !== undefined && isRight(body) ? body : undefined;
+  };
+  const newest = await store.head("ledger", key, { signal });
+  const found = newest?.sizeBytes === sizeBytes ? await read(newest.versionId) : undefined;
+  if (found !== undefined || !hasVersions(store)) return found;
+  const others = await dataVersions(store, key, { signal });
+  for (const version of others.filter((v) => v.sizeBytes === sizeBytes).slice(0, MAX_TRIED)) {
+    const body = await read(version.versionId);
+    if (body !== undefined) return body;
+  }
+  return undefined;
+}

@@ -3,9 +3,10 @@
  * set of members has one archive and no two readers disagree about what is inside (`docs/formats/packs.md`).
  *
  * Every byte here is an attacker's. Nothing is written to disk, names are compared and never joined to a path, and there is no
- * decompressor. Blobs are hashed while they stream; all other members are kept.
+ * decompressor. Blobs are hashed while they stream, and only those that are asked for are kept; all other members are.
  */
 import { sha256Stream } from "../merkle/hash.ts";
+import { MAX_CHUNK_MANIFEST_BYTES } from "../record/chunks.ts";
 import { concat, equalBytes, formatHex, utf8 } from "../std/bytes.ts";
 import { type Limits, overLimit } from "./limits.ts";
 import type { Stage } from "./report.ts";
@@ -29,7 +30,7 @@ export interface Member {
   readonly name: string;
   readonly sizeBytes: number;
   readonly sha256: string;
-  /** The bytes; absent for blobs and the report, which are only hashed. */
+  /** The bytes; absent for most blobs and the report, which are only hashed. */
   readonly bytes: Uint8Array | undefined;
 }
 
@@ -160,16 +161,20 @@ class Kept {
   }
 }
 
+/** Names of the blobs to keep, from the bytes of `records.jsonl`, of which nothing is checked yet. */
+export type KeptBlobs = (records: Uint8Array) => ReadonlySet<string>;
+
 /** Reads the members; undefined when the container is not one, and then `stage` says why. */
 export async function readContainer(
   source: AsyncIterable<Uint8Array>,
   limits: Limits,
   stage: Stage,
   progress: (bytes: number) => void,
+  keptBlobs: KeptBlobs,
 ): Promise<readonly Member[] | undefined> {
   const reader = new Reader(source);
   try {
-    return await readMembers(reader, limits, stage, progress);
+    return await readMembers(reader, limits, stage, progress, keptBlobs);
   } finally {
     await reader.close();
   }
@@ -180,11 +185,15 @@ async function readMembers(
   limits: Limits,
   stage: Stage,
   progress: (bytes: number) => void,
+  keptBlobs: KeptBlobs,
 ): Promise<readonly Member[] | undefined> {
   const members: Member[] = [];
   let whole = 2 * BLOCK;
   let kept = 0;
   let before: Header | undefined;
+  let wanted: ReadonlySet<string> | undefined;
+  const isWanted = (name: string): boolean =>
+    (wanted ??= keptBlobs(members.find((m) => m.name === "records.jsonl")?.bytes ?? new Uint8Array())).has(name);
   const malformed = (detail: string): undefined =>
     stage.fail("pack.malformed", before?.name ?? "start", detail) as undefined;
   for (;;) {
@@ -201,7 +210,9 @@ async function readMembers(
     const { name, rank, sizeBytes } = header;
     const flaw = orderFlaw(header, before);
     if (flaw !== undefined) return malformed(flaw);
-    const isKept = rank < FIXED_ORDER.length;
+    const isKept =
+      rank < FIXED_ORDER.length ||
+      (rank === FIXED_ORDER.length && sizeBytes <= MAX_CHUNK_MANIFEST_BYTES && isWanted(name));
     whole += BLOCK + sizeBytes + paddingOf(sizeBytes);
     if (isKept) kept += sizeBytes;
     const over =

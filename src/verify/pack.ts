@@ -5,7 +5,7 @@
  * What is trusted comes from outside (`Trust`); nothing in the pack is. Shares no code with the builder but the pure rooms.
  */
 import type { Digest, RecordId } from "../std/brand.ts";
-import { checkBlobs } from "./blobs.ts";
+import { checkBlobs, manifestBlobs } from "./blobs.ts";
 import { checkChains } from "./chains.ts";
 import { checkCheckpoint, checkRoles, type Trust, type Witnessed } from "./checkpoint.ts";
 import { readContainer } from "./container.ts";
@@ -115,8 +115,12 @@ export async function verifyPack(
   const { verifier } = trust;
   const run = new Verification();
 
-  const members = await readContainer(source, limits, run.stage("container"), (bytes) =>
-    options.progress?.("container", bytes),
+  const members = await readContainer(
+    source,
+    limits,
+    run.stage("container"),
+    (bytes) => options.progress?.("container", bytes),
+    manifestBlobs,
   );
   run.pack = members?.[0]?.sha256 ?? "";
   const contents = members === undefined ? undefined : readContents(members, limits, run.stage("container"));

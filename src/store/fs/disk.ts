@@ -167,7 +167,7 @@ export class Disk extends Durability {
       const starting = join(this.tmp, `starting-${this.#name}`);
       writeFileSync(starting, JSON.stringify(this.#self), { flag: "wx", mode: MODE_OPEN, flush: true });
       renameSync(starting, this.ownerFile);
-      this.#sweep();
+      this.sweep();
     } catch (error) {
       throw diskFault("start", error);
     }
@@ -188,7 +188,8 @@ export class Disk extends Durability {
     return isRunning(owner.pid) && owner.start === startOf(owner.pid);
   }
 
-  #sweep(): void {
+  /** Removes what dead processes left under `tmp`. */
+  sweep(): void {
     const names = readdirSync(this.tmp);
     // Owners last, so that a sweep that was cut off is repeated.
     const owners = names.filter((n) => n.startsWith("owner-"));

@@ -83,7 +83,10 @@ export interface FileStoreOptions {
   readonly random: Random;
 }
 
-export type FileStore = ReceivingStore & AsyncDisposable;
+export interface FileStore extends ReceivingStore, AsyncDisposable {
+  /** Removes what dead processes left half written; so does the start. */
+  sweep(): void;
+}
 
 /** Opens the store, makes its folders and sweeps `tmp`. Throws `Fault("STORE_UNAVAILABLE")` with the remedy. */
 export async function createFileStore(options: FileStoreOptions): Promise<FileStore> {
@@ -147,6 +150,10 @@ class LocalFileStore implements FileStore {
     await this.#commits[Symbol.asyncDispose]();
     await this.#objects[Symbol.asyncDispose]();
     this.#disk.close();
+  }
+
+  sweep(): void {
+    this.#disk.sweep();
   }
 
   get #lockMode(): LockMode {

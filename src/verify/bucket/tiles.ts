@@ -1,8 +1,9 @@
 /** Full tiles and bundles, each byte for byte what the entries give; below the published size none is absent. */
 import { entriesPath, fullTiles, parseTilePath, TILE_WIDTH, tilePath } from "../../merkle/tiles.ts";
 import { equalBytes } from "../../std/bytes.ts";
+import { each } from "../../std/each.ts";
 import { readRight } from "../../store/right-version.ts";
-import { type Audit, checkLock, each, lockOf } from "./audit.ts";
+import { type Audit, checkLock, lockOf } from "./audit.ts";
 
 interface Job {
   readonly key: string;

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file animus/datapilot/v1/artifact.proto.
  */
 export const file_animus_datapilot_v1_artifact: GenFile = /*@__PURE__*/
-  fileDesc("CiJhbmltdXMvZGF0YXBpbG90L3YxL2FydGlmYWN0LnByb3RvEhNhbmltdXMuZGF0YXBpbG90LnYxIosBChVDcmVhdGVBcnRpZmFjdFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSNgoIYXJ0aWZhY3QYBCABKAsyJC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5BcnRpZmFjdCIpCgpIdHRwSGVhZGVyEgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAkiowEKFkNyZWF0ZUFydGlmYWN0UmVzcG9uc2USEgoKdXBsb2FkX3VybBgBIAEoCRIwCgdoZWFkZXJzGAIgAygLMh8uYW5pbXVzLmRhdGFwaWxvdC52MS5IdHRwSGVhZGVyEhIKCmV4cGlyZXNfYXQYAyABKAkSLwoIZXhpc3RpbmcYBCABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlIo0BChdDb21wbGV0ZUFydGlmYWN0UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSFQoNdmFsaWRhdGVfb25seRgDIAEoCBI2CghhcnRpZmFjdBgEIAEoCzIkLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkFydGlmYWN0IpIBChtCYXRjaENyZWF0ZUFydGlmYWN0c1JlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSNwoJYXJ0aWZhY3RzGAQgAygLMiQuYW5pbXVzLmRhdGFwaWxvdC5yZWNvcmQudjEuQXJ0aWZhY3QiXgocQmF0Y2hDcmVhdGVBcnRpZmFjdHNSZXNwb25zZRI+CglhcnRpZmFjdHMYASADKAsyKy5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZUFydGlmYWN0UmVzcG9uc2UilAEKHUJhdGNoQ29tcGxldGVBcnRpZmFjdHNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEjcKCWFydGlmYWN0cxgEIAMoCzIkLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkFydGlmYWN0IksKEkJhdGNoV3JpdGVSZXNwb25zZRI1CglyZXNwb25zZXMYASADKAsyIi5hbmltdXMuZGF0YXBpbG90LnYxLldyaXRlUmVzcG9uc2UiVQobQmF0Y2hHZXREb3dubG9hZFVybHNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIRCglhcnRpZmFjdHMYAyADKAkibQoLRG93bmxvYWRVcmwSEAoIYXJ0aWZhY3QYASABKAkSDgoGZGlnZXN0GAIgASgJEhIKCnNpemVfYnl0ZXMYAyABKAESFAoMZG93bmxvYWRfdXJsGAQgASgJEhIKCmV4cGlyZXNfYXQYBSABKAkifQocQmF0Y2hHZXREb3dubG9hZFVybHNSZXNwb25zZRIuCgR1cmxzGAEgAygLMiAuYW5pbXVzLmRhdGFwaWxvdC52MS5Eb3dubG9hZFVybBItCgdyZWNlaXB0GAIgASgLMhwuYW5pbXVzLmRhdGFwaWxvdC52MS5SZWNlaXB0MvsFCg9BcnRpZmFjdFNlcnZpY2USaQoOQ3JlYXRlQXJ0aWZhY3QSKi5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZUFydGlmYWN0UmVxdWVzdBorLmFuaW11cy5kYXRhcGlsb3QudjEuQ3JlYXRlQXJ0aWZhY3RSZXNwb25zZRJkChBDb21wbGV0ZUFydGlmYWN0EiwuYW5pbXVzLmRhdGFwaWxvdC52MS5Db21wbGV0ZUFydGlmYWN0UmVxdWVzdBoiLmFuaW11cy5kYXRhcGlsb3QudjEuV3JpdGVSZXNwb25zZRJ7ChRCYXRjaENyZWF0ZUFydGlmYWN0cxIwLmFuaW11cy5kYXRhcGlsb3QudjEuQmF0Y2hDcmVhdGVBcnRpZmFjdHNSZXF1ZXN0GjEuYW5pbXVzLmRhdGFwaWxvdC52MS5CYXRjaENyZWF0ZUFydGlmYWN0c1Jlc3BvbnNlEnUKFkJhdGNoQ29tcGxldGVBcnRpZmFjdHMSMi5hbmltdXMuZGF0YXBpbG90LnYxLkJhdGNoQ29tcGxldGVBcnRpZmFjdHNSZXF1ZXN0GicuYW5pbXVzLmRhdGFwaWxvdC52MS5CYXRjaFdyaXRlUmVzcG9uc2USUAoLR2V0QXJ0aWZhY3QSHy5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlcXVlc3QaIC5hbmltdXMuZGF0YXBpbG90LnYxLkdldFJlc3BvbnNlElQKDUxpc3RBcnRpZmFjdHMSIC5hbmltdXMuZGF0YXBpbG90LnYxLkxpc3RSZXF1ZXN0GiEuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVzcG9uc2USewoUQmF0Y2hHZXREb3dubG9hZFVybHMSMC5hbmltdXMuZGF0YXBpbG90LnYxLkJhdGNoR2V0RG93bmxvYWRVcmxzUmVxdWVzdBoxLmFuaW11cy5kYXRhcGlsb3QudjEuQmF0Y2hHZXREb3dubG9hZFVybHNSZXNwb25zZWIGcHJvdG8z", [file_animus_datapilot_record_v1_data, file_animus_datapilot_v1_resource]);
+  fileDesc("CiJhbmltdXMvZGF0YXBpbG90L3YxL2FydGlmYWN0LnByb3RvEhNhbmltdXMuZGF0YXBpbG90LnYxIp0BChVDcmVhdGVBcnRpZmFjdFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSNgoIYXJ0aWZhY3QYBCABKAsyJC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5BcnRpZmFjdBIQCghpc19jaHVuaxgFIAEoCCIpCgpIdHRwSGVhZGVyEgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAkitgEKFkNyZWF0ZUFydGlmYWN0UmVzcG9uc2USEgoKdXBsb2FkX3VybBgBIAEoCRIwCgdoZWFkZXJzGAIgAygLMh8uYW5pbXVzLmRhdGFwaWxvdC52MS5IdHRwSGVhZGVyEhIKCmV4cGlyZXNfYXQYAyABKAkSLwoIZXhpc3RpbmcYBCABKAsyHS5hbmltdXMuZGF0YXBpbG90LnYxLlJlc291cmNlEhEKCWlzX3N0b3JlZBgFIAEoCCKNAQoXQ29tcGxldGVBcnRpZmFjdFJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEhUKDXZhbGlkYXRlX29ubHkYAyABKAgSNgoIYXJ0aWZhY3QYBCABKAsyJC5hbmltdXMuZGF0YXBpbG90LnJlY29yZC52MS5BcnRpZmFjdCKmAQobQmF0Y2hDcmVhdGVBcnRpZmFjdHNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEjcKCWFydGlmYWN0cxgEIAMoCzIkLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkFydGlmYWN0EhIKCmFyZV9jaHVua3MYBSABKAgiXgocQmF0Y2hDcmVhdGVBcnRpZmFjdHNSZXNwb25zZRI+CglhcnRpZmFjdHMYASADKAsyKy5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZUFydGlmYWN0UmVzcG9uc2UilAEKHUJhdGNoQ29tcGxldGVBcnRpZmFjdHNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEjcKCWFydGlmYWN0cxgEIAMoCzIkLmFuaW11cy5kYXRhcGlsb3QucmVjb3JkLnYxLkFydGlmYWN0IksKEkJhdGNoV3JpdGVSZXNwb25zZRI1CglyZXNwb25zZXMYASADKAsyIi5hbmltdXMuZGF0YXBpbG90LnYxLldyaXRlUmVzcG9uc2UifgobQmF0Y2hHZXREb3dubG9hZFVybHNSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIRCglhcnRpZmFjdHMYAyADKAkSEwoLZmlyc3RfY2h1bmsYBCABKA0SEgoKbWF4X2NodW5rcxgFIAEoDSJqCghDaHVua1VybBIQCghwb3NpdGlvbhgBIAEoDRIOCgZkaWdlc3QYAiABKAkSEgoKc2l6ZV9ieXRlcxgDIAEoARIUCgxkb3dubG9hZF91cmwYBCABKAkSEgoKZXhwaXJlc19hdBgFIAEoCSK7AQoOQ2h1bmtlZENvbnRlbnQSEgoKc2l6ZV9ieXRlcxgBIAEoARITCgtjaHVua19ieXRlcxgCIAEoARITCgtjaHVua19jb3VudBgDIAEoDRIWCg5zaGEyNTZfY2xhaW1lZBgEIAEoCRITCgtzaGEyNTZfcmVhZBgFIAEoCRIPCgdyZWFkX2J5GAYgASgJEi0KBmNodW5rcxgHIAMoCzIdLmFuaW11cy5kYXRhcGlsb3QudjEuQ2h1bmtVcmwiowEKC0Rvd25sb2FkVXJsEhAKCGFydGlmYWN0GAEgASgJEg4KBmRpZ2VzdBgCIAEoCRISCgpzaXplX2J5dGVzGAMgASgBEhQKDGRvd25sb2FkX3VybBgEIAEoCRISCgpleHBpcmVzX2F0GAUgASgJEjQKB2NvbnRlbnQYBiABKAsyIy5hbmltdXMuZGF0YXBpbG90LnYxLkNodW5rZWRDb250ZW50In0KHEJhdGNoR2V0RG93bmxvYWRVcmxzUmVzcG9uc2USLgoEdXJscxgBIAMoCzIgLmFuaW11cy5kYXRhcGlsb3QudjEuRG93bmxvYWRVcmwSLQoHcmVjZWlwdBgCIAEoCzIcLmFuaW11cy5kYXRhcGlsb3QudjEuUmVjZWlwdDL7BQoPQXJ0aWZhY3RTZXJ2aWNlEmkKDkNyZWF0ZUFydGlmYWN0EiouYW5pbXVzLmRhdGFwaWxvdC52MS5DcmVhdGVBcnRpZmFjdFJlcXVlc3QaKy5hbmltdXMuZGF0YXBpbG90LnYxLkNyZWF0ZUFydGlmYWN0UmVzcG9uc2USZAoQQ29tcGxldGVBcnRpZmFjdBIsLmFuaW11cy5kYXRhcGlsb3QudjEuQ29tcGxldGVBcnRpZmFjdFJlcXVlc3QaIi5hbmltdXMuZGF0YXBpbG90LnYxLldyaXRlUmVzcG9uc2USewoUQmF0Y2hDcmVhdGVBcnRpZmFjdHMSMC5hbmltdXMuZGF0YXBpbG90LnYxLkJhdGNoQ3JlYXRlQXJ0aWZhY3RzUmVxdWVzdBoxLmFuaW11cy5kYXRhcGlsb3QudjEuQmF0Y2hDcmVhdGVBcnRpZmFjdHNSZXNwb25zZRJ1ChZCYXRjaENvbXBsZXRlQXJ0aWZhY3RzEjIuYW5pbXVzLmRhdGFwaWxvdC52MS5CYXRjaENvbXBsZXRlQXJ0aWZhY3RzUmVxdWVzdBonLmFuaW11cy5kYXRhcGlsb3QudjEuQmF0Y2hXcml0ZVJlc3BvbnNlElAKC0dldEFydGlmYWN0Eh8uYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXF1ZXN0GiAuYW5pbXVzLmRhdGFwaWxvdC52MS5HZXRSZXNwb25zZRJUCg1MaXN0QXJ0aWZhY3RzEiAuYW5pbXVzLmRhdGFwaWxvdC52MS5MaXN0UmVxdWVzdBohLmFuaW11cy5kYXRhcGlsb3QudjEuTGlzdFJlc3BvbnNlEnsKFEJhdGNoR2V0RG93bmxvYWRVcmxzEjAuYW5pbXVzLmRhdGFwaWxvdC52MS5CYXRjaEdldERvd25sb2FkVXJsc1JlcXVlc3QaMS5hbmltdXMuZGF0YXBpbG90LnYxLkJhdGNoR2V0RG93bmxvYWRVcmxzUmVzcG9uc2ViBnByb3RvMw", [file_animus_datapilot_record_v1_data, file_animus_datapilot_v1_resource]);
 
 /**
  * Declares an artifact.
@@ -51,6 +51,13 @@ export type CreateArtifactRequest = Message<"animus.datapilot.v1.CreateArtifactR
    * @generated from field: animus.datapilot.record.v1.Artifact artifact = 4;
    */
   artifact?: Artifact | undefined;
+
+  /**
+   * Whether it is a chunk: what a manifest will name, and no artifact of its own.
+   *
+   * @generated from field: bool is_chunk = 5;
+   */
+  isChunk: boolean;
 };
 
 /**
@@ -121,6 +128,13 @@ export type CreateArtifactResponse = Message<"animus.datapilot.v1.CreateArtifact
    * @generated from field: animus.datapilot.v1.Resource existing = 4;
    */
   existing?: Resource | undefined;
+
+  /**
+   * Whether the store holds the bytes already, and no artifact says so: nothing to PUT, only to complete.
+   *
+   * @generated from field: bool is_stored = 5;
+   */
+  isStored: boolean;
 };
 
 /**
@@ -205,6 +219,13 @@ export type BatchCreateArtifactsRequest = Message<"animus.datapilot.v1.BatchCrea
    * @generated from field: repeated animus.datapilot.record.v1.Artifact artifacts = 4;
    */
   artifacts: Artifact[];
+
+  /**
+   * Whether they are chunks: what a manifest will name, and no artifacts of their own.
+   *
+   * @generated from field: bool are_chunks = 5;
+   */
+  areChunks: boolean;
 };
 
 /**
@@ -324,6 +345,20 @@ export type BatchGetDownloadUrlsRequest = Message<"animus.datapilot.v1.BatchGetD
    * @generated from field: repeated string artifacts = 3;
    */
   artifacts: string[];
+
+  /**
+   * Position of the first chunk to get; only of one artifact that lies in chunks.
+   *
+   * @generated from field: uint32 first_chunk = 4;
+   */
+  firstChunk: number;
+
+  /**
+   * Number of chunks to get, at most 1,000; 0 for the manifest alone.
+   *
+   * @generated from field: uint32 max_chunks = 5;
+   */
+  maxChunks: number;
 };
 
 /**
@@ -332,6 +367,118 @@ export type BatchGetDownloadUrlsRequest = Message<"animus.datapilot.v1.BatchGetD
  */
 export const BatchGetDownloadUrlsRequestSchema: GenMessage<BatchGetDownloadUrlsRequest> = /*@__PURE__*/
   messageDesc(file_animus_datapilot_v1_artifact, 8);
+
+/**
+ * Where to download a chunk.
+ *
+ * @generated from message animus.datapilot.v1.ChunkUrl
+ */
+export type ChunkUrl = Message<"animus.datapilot.v1.ChunkUrl"> & {
+  /**
+   * Its position in the content, from 0.
+   *
+   * @generated from field: uint32 position = 1;
+   */
+  position: number;
+
+  /**
+   * `sha256:<hex>` that the bytes must have.
+   *
+   * @generated from field: string digest = 2;
+   */
+  digest: string;
+
+  /**
+   * Length in bytes.
+   *
+   * @generated from field: double size_bytes = 3;
+   */
+  sizeBytes: number;
+
+  /**
+   * Where to GET the bytes.
+   *
+   * @generated from field: string download_url = 4;
+   */
+  downloadUrl: string;
+
+  /**
+   * When the URL ends.
+   *
+   * @generated from field: string expires_at = 5;
+   */
+  expiresAt: string;
+};
+
+/**
+ * Describes the message animus.datapilot.v1.ChunkUrl.
+ * Use `create(ChunkUrlSchema)` to create a new message.
+ */
+export const ChunkUrlSchema: GenMessage<ChunkUrl> = /*@__PURE__*/
+  messageDesc(file_animus_datapilot_v1_artifact, 9);
+
+/**
+ * Content that lies in chunks, as its manifest says.
+ *
+ * @generated from message animus.datapilot.v1.ChunkedContent
+ */
+export type ChunkedContent = Message<"animus.datapilot.v1.ChunkedContent"> & {
+  /**
+   * Length of the whole in bytes.
+   *
+   * @generated from field: double size_bytes = 1;
+   */
+  sizeBytes: number;
+
+  /**
+   * Length of each chunk but the last.
+   *
+   * @generated from field: double chunk_bytes = 2;
+   */
+  chunkBytes: number;
+
+  /**
+   * Number of chunks.
+   *
+   * @generated from field: uint32 chunk_count = 3;
+   */
+  chunkCount: number;
+
+  /**
+   * `sha256:<hex>` of the whole, as whoever uploaded it claims.
+   *
+   * @generated from field: string sha256_claimed = 4;
+   */
+  sha256Claimed: string;
+
+  /**
+   * `sha256:<hex>` of the whole, as the server read it; empty until it did.
+   *
+   * @generated from field: string sha256_read = 5;
+   */
+  sha256Read: string;
+
+  /**
+   * Record of that reading.
+   *
+   * @generated from field: string read_by = 6;
+   */
+  readBy: string;
+
+  /**
+   * The chunks that were asked for.
+   *
+   * @generated from field: repeated animus.datapilot.v1.ChunkUrl chunks = 7;
+   */
+  chunks: ChunkUrl[];
+};
+
+/**
+ * Describes the message animus.datapilot.v1.ChunkedContent.
+ * Use `create(ChunkedContentSchema)` to create a new message.
+ */
+export const ChunkedContentSchema: GenMessage<ChunkedContent> = /*@__PURE__*/
+  messageDesc(file_animus_datapilot_v1_artifact, 10);
 
 /**
  * Where to download.
@@ -373,6 +520,13 @@ export type DownloadUrl = Message<"animus.datapilot.v1.DownloadUrl"> & {
    * @generated from field: string expires_at = 5;
    */
   expiresAt: string;
+
+  /**
+   * Set when the artifact lies in chunks: digest, size and URL are those of the manifest then.
+   *
+   * @generated from field: animus.datapilot.v1.ChunkedContent content = 6;
+   */
+  content?: ChunkedContent | undefined;
 };
 
 /**
@@ -380,7 +534,7 @@ export type DownloadUrl = Message<"animus.datapilot.v1.DownloadUrl"> & {
  * Use `create(DownloadUrlSchema)` to create a new message.
  */
 export const DownloadUrlSchema: GenMessage<DownloadUrl> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_artifact, 9);
+  messageDesc(file_animus_datapilot_v1_artifact, 11);
 
 /**
  * Where to download.
@@ -408,7 +562,7 @@ export type BatchGetDownloadUrlsResponse = Message<"animus.datapilot.v1.BatchGet
  * Use `create(BatchGetDownloadUrlsResponseSchema)` to create a new message.
  */
 export const BatchGetDownloadUrlsResponseSchema: GenMessage<BatchGetDownloadUrlsResponse> = /*@__PURE__*/
-  messageDesc(file_animus_datapilot_v1_artifact, 10);
+  messageDesc(file_animus_datapilot_v1_artifact, 12);
 
 /**
  * Bytes that never pass through the control plane.

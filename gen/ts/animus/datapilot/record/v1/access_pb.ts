@@ -632,7 +632,7 @@ export const FindingSchema: GenMessage<Finding> = /*@__PURE__*/
   messageDesc(file_animus_datapilot_record_v1_access, 14);
 
 /**
- * Kind `operation`: what was done to the ledger, in the project `_system`.
+ * Kind `operation`: what was done to the ledger, in the project `_system`; the SCRUB of an artifact in the artifact's.
  *
  * @generated from message animus.datapilot.record.v1.Operation
  */
@@ -652,7 +652,8 @@ export type Operation = Message<"animus.datapilot.record.v1.Operation"> & {
   acceptedHead?: TreeHead | undefined;
 
   /**
-   * ERASURE: digests of the artifacts whose bytes are gone, ascending.
+   * ERASURE: digests of the artifacts whose bytes are gone, ascending. SCRUB: the SHA-256 that the content has, of the artifact that
+   * is the subject.
    *
    * @generated from field: repeated string digests = 3;
    */
@@ -1005,7 +1006,7 @@ export const OperationType = {
   ERASURE: 3,
 
   /**
-   * Objects of the bucket were compared with the log again.
+   * Objects of the bucket were compared with the log again, or an artifact that lies in chunks was read whole and hashed.
    *
    * @generated from enum value: OPERATION_TYPE_SCRUB = 4;
    */

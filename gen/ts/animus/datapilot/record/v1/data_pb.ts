@@ -38,7 +38,8 @@ export type Artifact = Message<"animus.datapilot.record.v1.Artifact"> & {
   sizeBytes: number;
 
   /**
-   * Media type.
+   * Media type. `application/vnd.datapilot.chunks.v1+json`: the bytes are the manifest of content that lies in chunks, which the store
+   * holds too.
    *
    * @generated from field: optional string media_type = 3;
    */
