@@ -160,6 +160,8 @@ export interface LogOptions extends Pace {
   readonly signal?: AbortSignal;
 }
 
+/** Ends of a term that say nothing of the bucket. */
+const QUIET_ENDS: ReadonlySet<string> = new Set(["closed", "internal", "writer.lost"]);
 const SIGNED_KEPT = 256;
 const decoder = new TextDecoder();
 const PUBLISHED_LOOK_MS = 1_000;
@@ -448,6 +450,8 @@ class OpenLog implements Log {
         const code = error instanceof Violation ? error.code : error instanceof Fault ? error.reason : "internal";
         // Whoever calls a takeover off is told of no failure.
         this.#stopped = signal.aborted ? "closed" : code;
+        if (!signal.aborted && error instanceof Violation && !QUIET_ENDS.has(code))
+          this.#parts.options.findings?.report({ code, detail: error.message, object: error.at ?? "" });
         throw error;
       }
       this.#hasLed = true;
@@ -515,7 +519,11 @@ class OpenLog implements Log {
         this.#published = published;
       },
       onSigned: (head) => this.#remember(head),
-      onStopped: () => this.#tellRole(),
+      onStopped: (code) => {
+        if (!QUIET_ENDS.has(code))
+          options.findings?.report({ code, detail: "changes are not taken any more", object: "" });
+        this.#tellRole();
+      },
       pace: options,
       random: options.random,
       reading,

@@ -248,7 +248,7 @@ class Scrub {
     if (found?.isRight !== true) return;
     const { header, items } = parseCommit(found.body);
     using reader = index.reader();
-    const before = reader.commit(n - 1)?.hash;
+    const before = n === 0 ? undefined : reader.commit(n - 1)?.hash;
     const isSame =
       (before === undefined || header.prev === idOf(before)) &&
       header.first === first &&

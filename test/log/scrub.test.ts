@@ -19,8 +19,8 @@ interface Made {
   readonly store: MemoryStore;
   readonly findings: Findings;
   readonly told: object[];
-  look(store?: ObjectStore, index?: Index): Promise<Scrubbed>;
-  found(): string[];
+  readonly look: (store?: ObjectStore, index?: Index) => Promise<Scrubbed>;
+  readonly found: () => string[];
 }
 
 async function made(): Promise<Made> {

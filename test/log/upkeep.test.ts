@@ -19,8 +19,8 @@ interface Kept extends AsyncDisposable {
   readonly log: Log;
   readonly findings: Findings;
   readonly tally: Tally;
-  upkeep(pace?: UpkeepPace): Upkeep;
-  operations(type: "RETENTION" | "SCRUB"): { readonly [name: string]: unknown }[];
+  readonly upkeep: (pace?: UpkeepPace) => Upkeep;
+  readonly operations: (type: "RETENTION" | "SCRUB") => Readonly<Record<string, unknown>>[];
 }
 
 async function kept(store = createMemoryStore(), world?: World, more: Partial<LogOptions> = {}): Promise<Kept> {
