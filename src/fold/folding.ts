@@ -2,11 +2,18 @@
  * One record on its way into the views: reads see what the record itself has already changed, and each row is written at most
  * once. Owns the operations that come out; knows nothing of kinds.
  */
-import type { ValidItem } from "../record/chain.ts";
+import type { Entry } from "../record/entry.ts";
 import type { JsonObject } from "../record/json.ts";
 import type { LedgerRecord } from "../record/record.ts";
 import { idOf, type LogIndex, type RecordId } from "../std/brand.ts";
 import type { EntityRow, Rows, View, ViewReader } from "./view.ts";
+
+/** What the fold reads of an item of a commit. */
+export interface FoldedItem {
+  readonly index: LogIndex;
+  readonly entry: Pick<Entry, "project" | "record">;
+  readonly record: LedgerRecord | null;
+}
 
 /** A row after a record; null when there is none any more. */
 export interface Op {
@@ -28,11 +35,12 @@ export class Folding {
   #byKey: Map<string, { value: JsonObject | null }> | undefined;
   readonly #ops: { view: View; key: string; value: JsonObject | null }[] = [];
 
-  constructor(reader: ViewReader, item: ValidItem, record: LedgerRecord) {
+  constructor(reader: ViewReader, { entry, index }: FoldedItem, record: LedgerRecord) {
     this.reader = reader;
-    this.index = item.index;
-    this.id = item.entry.record;
-    this.project = idOf(item.entry.project);
+    this.index = index;
+    this.id = entry.record;
+    // The same text as the record's, whose hash is known to maps.
+    this.project = record.project ?? idOf(entry.project);
     this.record = record;
   }
 

@@ -1,24 +1,24 @@
 /** The thread of a rebuild that checks commits in order and takes from them what the fold reads. Runs nothing else. */
 import { createPublicKey, hash, type KeyObject, verify } from "node:crypto";
 import { parentPort, workerData } from "node:worker_threads";
-import { factsOf } from "../fold/fold.ts";
+import { factsOf } from "../fold/facts.ts";
 import { setSha256Text } from "../merkle/hash.ts";
 import { isStrictEd25519, pureVerifier, type SignatureVerifier } from "../note/signatures.ts";
 import { CommitChain } from "../record/chain.ts";
 import type { CommitHeader } from "../record/commit.ts";
 import { assertDefined } from "../std/assert.ts";
 import type { Digest } from "../std/brand.ts";
+import { concat } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
+import { entryRows } from "./entry-row.ts";
+import type { PackedItems } from "./index.ts";
 
+/** A commit that was checked, in parts that threads hand over at little cost. */
 export interface CheckedCommit {
-  readonly bytes: Uint8Array;
   readonly hash: Digest;
   readonly header: CommitHeader;
-  /** Leaf hashes, side by side. */
-  readonly leaves: Uint8Array;
-  /** Lengths of each entry and its record, 0 for one that is not here. */
-  readonly lengths: Uint32Array;
-  /** JSON of the list of each record's `Facts`, null for one that is not here. */
+  readonly packed: Omit<PackedItems, "facts">;
+  /** JSON of its `CommitFacts`. */
   readonly facts: string;
 }
 
@@ -63,26 +63,25 @@ function check(bytes: Uint8Array): CheckedCommit {
       "commit.origin",
       `the log is ${JSON.stringify(chain.origin)}, expected ${JSON.stringify(origin)}`,
     );
-  const { items, header, hash } = commit;
-  const leaves = new Uint8Array(32 * items.length);
-  const lengths = new Uint32Array(2 * items.length);
-  for (const [i, item] of items.entries()) {
-    leaves.set(item.leaf, 32 * i);
-    lengths[2 * i] = item.entryBytes.length;
-    lengths[2 * i + 1] = item.recordBytes?.length ?? 0;
+  const { hash, header, items, n, subtrees } = commit;
+  const spans = new Uint32Array(2 * items.length);
+  let at = bytes.length - header.bytes;
+  for (const [i, { entryBytes, recordBytes }] of items.entries()) {
+    spans[2 * i] = at + entryBytes.length + 1;
+    spans[2 * i + 1] = at + entryBytes.length + 1 + (recordBytes?.length ?? 0);
+    at = (spans[2 * i + 1] ?? 0) + 1;
   }
-  const facts = JSON.stringify(items.map((item) => (item.record === null ? null : factsOf(item.record))));
-  return { bytes, facts, hash, header, leaves, lengths };
+  const nodes = concat(...subtrees);
+  const packed = { bytes, count: items.length, nodes, rows: entryRows(items, n), spans };
+  return { facts: JSON.stringify(factsOf(items)), hash, header, packed };
 }
 
 port.on("message", (bytes: Uint8Array<ArrayBuffer>) => {
   try {
     const checked = check(bytes);
-    port.postMessage(checked satisfies CheckReply, [
-      bytes.buffer,
-      checked.leaves.buffer as ArrayBuffer,
-      checked.lengths.buffer as ArrayBuffer,
-    ]);
+    const { nodes, rows, spans } = checked.packed;
+    const handed = [bytes, nodes, rows, spans].map((part) => part.buffer as ArrayBuffer);
+    port.postMessage(checked satisfies CheckReply, handed);
   } catch (error) {
     if (!(error instanceof Violation)) throw error;
     port.postMessage({ code: error.code, detail: error.message } satisfies CheckReply);

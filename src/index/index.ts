@@ -7,6 +7,7 @@
  * - Nothing here is a source of truth: the log never signs what it read from an index.
  */
 
+import type { CommitFacts } from "../fold/facts.ts";
 import type { Op } from "../fold/fold.ts";
 import type { Rows, View, ViewReader } from "../fold/view.ts";
 import type { NodeReader } from "../merkle/proofs.ts";
@@ -32,6 +33,27 @@ export interface AppliedCommit extends ValidCommit {
   /** What the fold says of each item, when whoever made the commit has folded them on top of the same state. */
   readonly ops?: readonly (readonly Op[])[];
   readonly bytes?: Uint8Array;
+  /** The leaves of its entries, each followed by the subtrees that it completes, when whoever checked the commit has them. */
+  readonly subtrees?: readonly Uint8Array[];
+  /** The items in another form, which an index may take instead. */
+  readonly packed?: PackedItems;
+}
+
+/**
+ * The items of a commit as bytes and numbers, as a thread that checked them hands them over: an object for each part of each costs
+ * more than taking them in.
+ */
+export interface PackedItems {
+  readonly count: number;
+  /** The commit object. */
+  readonly bytes: Uint8Array;
+  /** Where each record begins and ends in it; the same place for one that is not here. */
+  readonly spans: Uint32Array;
+  /** As `entryRows` of `entry-row.ts` makes them. */
+  readonly rows: Uint8Array;
+  /** Leaves, each followed by the subtrees that it completes, side by side. */
+  readonly nodes: Uint8Array;
+  readonly facts: CommitFacts;
 }
 
 export interface IndexedEntry {

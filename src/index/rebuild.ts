@@ -6,14 +6,16 @@
  * written until then stands at a consistent watermark.
  */
 import { Worker } from "node:worker_threads";
-import { type Facts, recordOf } from "../fold/fold.ts";
+import { type CommitFacts, itemOf } from "../fold/facts.ts";
+import { leafHash } from "../merkle/hash.ts";
 import type { ValidItem } from "../record/chain.ts";
-import { entryOf } from "../record/entry.ts";
+import type { CommitHeader } from "../record/commit.ts";
+import { parseEntry } from "../record/entry.ts";
 import { assert } from "../std/assert.ts";
-import type { LogIndex, TreeSize } from "../std/brand.ts";
+import type { Digest, LogIndex, TreeSize } from "../std/brand.ts";
 import { Violation } from "../std/violation.ts";
 import type { CheckedCommit, CheckReply } from "./check-worker.ts";
-import type { AppliedCommit, Index } from "./index.ts";
+import type { AppliedCommit, Index, PackedItems } from "./index.ts";
 
 /** Beside this file in the source; in the bundle at its top, where this code is in a file of the top or in a chunk one below. */
 const WORKER = import.meta.url.endsWith(".ts")
@@ -47,32 +49,39 @@ export async function rebuild(
   };
   // Each at once, so that what the fold read of it is garbage while it is young; the index writes many together.
   for await (const commit of checker.check(commits)) {
-    index.apply([appliedCommit(commit)], true);
+    index.apply([new PackedCommit(commit)], true);
     if (index.watermark.size - reported >= REPORT_RECORDS) report();
   }
   if (index.watermark.size > reported) report();
 }
 
-function appliedCommit({ bytes, hash, header, leaves, lengths, facts }: CheckedCommit): AppliedCommit {
-  const records = JSON.parse(facts) as (Facts | null)[];
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  let at = bytes.length - header.bytes;
-  const items = records.map((record, i) => {
-    const entryEnd = at + (lengths[2 * i] ?? 0);
-    const recordEnd = entryEnd + 1 + (lengths[2 * i + 1] ?? 0);
-    const entry = entryOf(buffer.toString("latin1", at, entryEnd));
-    const item: ValidItem = {
-      entry,
-      entryBytes: bytes.subarray(at, entryEnd),
-      index: (header.first + i) as LogIndex,
-      leaf: leaves.subarray(32 * i, 32 * i + 32),
-      record: record === null ? null : recordOf(record, entry.project),
-      recordBytes: record === null ? null : bytes.subarray(entryEnd + 1, recordEnd),
-    };
-    at = recordEnd + 1;
-    return item;
-  });
-  return { hash, header, items, n: header.n };
+/** The items are made one by one for an index that does not take them packed. */
+class PackedCommit implements AppliedCommit {
+  readonly n: number;
+  readonly hash: Digest;
+  readonly header: CommitHeader;
+  readonly packed: PackedItems;
+
+  constructor({ facts, hash, header, packed }: CheckedCommit) {
+    this.n = header.n;
+    this.hash = hash;
+    this.header = header;
+    this.packed = { ...packed, facts: JSON.parse(facts) as CommitFacts };
+  }
+
+  get items(): readonly ValidItem[] {
+    const { bytes, count, facts, spans } = this.packed;
+    let at = bytes.length - this.header.bytes;
+    return Array.from({ length: count }, (_, i): ValidItem => {
+      const [start = 0, end = 0] = spans.subarray(2 * i, 2 * i + 2);
+      const entryBytes = bytes.subarray(at, start - 1);
+      at = end + 1;
+      const index = (this.header.first + i) as LogIndex;
+      const { record } = itemOf(facts, i, index);
+      const recordBytes = end === start ? null : bytes.subarray(start, end);
+      return { entry: parseEntry(entryBytes), entryBytes, index, leaf: leafHash(entryBytes), record, recordBytes };
+    });
+  }
 }
 
 /** The thread that checks: commits go in and come out in order. */

@@ -1,7 +1,8 @@
 /** What records do to the views, told as small stories. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { type Facts, factsOf, foldRecord, recordOf } from "../../src/fold/fold.ts";
+import { type CommitFacts, factsOf, itemOf as factItem } from "../../src/fold/facts.ts";
+import { foldRecord } from "../../src/fold/fold.ts";
 import { contentIdentity } from "../../src/fold/identity.ts";
 import { keys } from "../../src/fold/view.ts";
 import type { ValidItem } from "../../src/record/chain.ts";
@@ -468,13 +469,12 @@ it("finds equal content, and tells links of the identity from others", () => {
 it("reads no more of a record than the part that it says", () => {
   const log = writeLog(600, () => 40, 21);
   const state = new NaiveState();
-  for (const item of log.commits.flatMap((commit) => commit.items)) {
-    const part =
-      item.record === null
-        ? null
-        : recordOf(JSON.parse(JSON.stringify(factsOf(item.record))) as Facts, item.entry.project);
-    expect(foldRecord(state, { ...item, record: part })).toEqual(foldRecord(state, item));
-    state.add(item);
+  for (const { items } of log.commits) {
+    const facts = JSON.parse(JSON.stringify(factsOf(items))) as CommitFacts;
+    for (const [i, item] of items.entries()) {
+      expect(foldRecord(state, factItem(facts, i, item.index))).toEqual(foldRecord(state, item));
+      state.add(item);
+    }
   }
 });
 

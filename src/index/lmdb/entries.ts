@@ -1,17 +1,18 @@
-/**
- * Table `entry`: what an entry says, 80 bytes each, 256 in a block.
- *
- * 0 digest of the record, 32 prev, 64 index of the project's creation, 68 seq, 72 kind, 74 flags, 76 commit; numbers little-endian.
- */
+/** Table `entry`: what an entry says, as `entry-row.ts` has it, 256 in a block. */
 import { assertDefined } from "../../std/assert.ts";
 import { type Digest, idOf, type RecordId } from "../../std/brand.ts";
+import { COMMIT_AT, ENTRY_ROW, KIND_AT, PREV_AT, PROJECT_AT, SEQ_AT } from "../entry-row.ts";
 import { Generations } from "./cache.ts";
 import { u32Key } from "./keys.ts";
 import type { Tables, WriteSet } from "./tables.ts";
 
 const BLOCK = 256;
-const ROW = 80;
-const CACHED_BLOCKS = 1_024;
+const CACHED_BLOCKS = 256;
+const DIGEST = 32;
+const HEX_AT = "sha256:".length;
+
+const DIGIT = new Uint8Array(128).fill(0xff);
+for (let value = 0; value < 16; value++) DIGIT[value.toString(16).charCodeAt(0)] = value;
 
 export interface EntryRow {
   readonly digest: Uint8Array;
@@ -38,28 +39,32 @@ export class Entries {
         tables.get("entry", u32Key(Math.floor(size / BLOCK))),
         "the last block of entries is stored",
       );
-      const block = Buffer.alloc(BLOCK * ROW);
+      const block = Buffer.alloc(BLOCK * ENTRY_ROW);
       stored.copy(block);
       this.#open.set(Math.floor(size / BLOCK), block);
     }
   }
 
-  append(digestHex: string, prevHex: string, row: Omit<EntryRow, "digest" | "prev">): void {
-    const number = Math.floor(this.#size / BLOCK);
-    let block = this.#open.get(number);
-    if (block === undefined) {
-      block = Buffer.alloc(BLOCK * ROW);
-      this.#open.set(number, block);
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Appends whole rows. */
+  append(rows: Uint8Array): void {
+    for (let from = 0; from < rows.length; ) {
+      const number = Math.floor(this.#size / BLOCK);
+      let block = this.#open.get(number);
+      if (block === undefined) {
+        block = Buffer.alloc(BLOCK * ENTRY_ROW);
+        this.#open.set(number, block);
+      }
+      const at = (this.#size % BLOCK) * ENTRY_ROW;
+      const to = Math.min(rows.length, from + block.length - at);
+      block.set(rows.subarray(from, to), at);
+      this.#dirty.add(number);
+      this.#size += (to - from) / ENTRY_ROW;
+      from = to;
     }
-    const at = (this.#size % BLOCK) * ROW;
-    block.write(digestHex, at, "hex");
-    block.write(prevHex, at + 32, "hex");
-    block.writeUInt32LE(row.project, at + 64);
-    block.writeUInt32LE(row.seq, at + 68);
-    block.writeUInt16LE(row.kind, at + 72);
-    block.writeUInt32LE(row.commit, at + 76);
-    this.#dirty.add(number);
-    this.#size++;
   }
 
   #block(number: number): Buffer {
@@ -72,24 +77,48 @@ export class Entries {
 
   row(i: number): EntryRow {
     const block = this.#block(Math.floor(i / BLOCK));
-    const at = (i % BLOCK) * ROW;
+    const at = (i % BLOCK) * ENTRY_ROW;
     return {
-      commit: block.readUInt32LE(at + 76),
-      digest: block.subarray(at, at + 32),
-      kind: block.readUInt16LE(at + 72),
-      prev: block.subarray(at + 32, at + 64),
-      project: block.readUInt32LE(at + 64),
-      seq: block.readUInt32LE(at + 68),
+      commit: block.readUInt32LE(at + COMMIT_AT),
+      digest: block.subarray(at, at + DIGEST),
+      kind: block.readUInt16LE(at + KIND_AT),
+      prev: block.subarray(at + PREV_AT, at + PREV_AT + DIGEST),
+      project: block.readUInt32LE(at + PROJECT_AT),
+      seq: block.readUInt32LE(at + SEQ_AT),
     };
   }
 
   hex(i: number): Digest {
-    const at = (i % BLOCK) * ROW;
-    return this.#block(Math.floor(i / BLOCK)).toString("hex", at, at + 32) as Digest;
+    const at = (i % BLOCK) * ENTRY_ROW;
+    return this.#block(Math.floor(i / BLOCK)).toString("hex", at, at + DIGEST) as Digest;
   }
 
   id(i: number): RecordId {
     return idOf(this.hex(i));
+  }
+
+  /** The first four bytes of a digest. */
+  head(i: number): number {
+    return this.#block(Math.floor(i / BLOCK)).readUInt32BE((i % BLOCK) * ENTRY_ROW);
+  }
+
+  /** A copy of the first bytes of a digest. */
+  prefix(i: number, length: number): Buffer {
+    const prefix = Buffer.allocUnsafe(length);
+    const at = (i % BLOCK) * ENTRY_ROW;
+    this.#block(Math.floor(i / BLOCK)).copy(prefix, 0, at, at + length);
+    return prefix;
+  }
+
+  /** How many bytes of an entry's digest are the first ones of an id's. */
+  common(i: number, id: RecordId): number {
+    const block = this.#block(Math.floor(i / BLOCK));
+    const at = (i % BLOCK) * ENTRY_ROW;
+    for (let k = 0, c = HEX_AT; k < DIGEST; k++, c += 2) {
+      const byte = ((DIGIT[id.charCodeAt(c)] as number) << 4) | (DIGIT[id.charCodeAt(c + 1)] as number);
+      if (block[at + k] !== byte) return k;
+    }
+    return DIGEST;
   }
 
   collect(set: WriteSet): void {
@@ -97,7 +126,7 @@ export class Entries {
     for (const number of this.#dirty) {
       const block = assertDefined(this.#open.get(number), "a block that changed is held");
       const rows = number === last ? this.#size % BLOCK : BLOCK;
-      set.put("entry", u32Key(number), block.subarray(0, rows * ROW));
+      set.put("entry", u32Key(number), block.subarray(0, rows * ENTRY_ROW));
     }
   }
 

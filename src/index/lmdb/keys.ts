@@ -40,10 +40,6 @@ export function listKey(project: number, kind: number, chunk: number): Buffer {
   return key;
 }
 
-const DIGEST_PREFIX_BYTES = 12;
-
-export const hexDigestKey = (hex: string): Buffer => Buffer.from(hex.slice(0, 2 * DIGEST_PREFIX_BYTES), "hex");
-
 const VIEW_NUMBER = new Map<View, number>(VIEWS.map((view, i) => [view, i]));
 const ID = "sha256:";
 const ID_LENGTH = 71;

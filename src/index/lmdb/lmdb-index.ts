@@ -12,12 +12,12 @@ import { assert } from "../../std/assert.ts";
 import type { TreeSize } from "../../std/brand.ts";
 import type { AppliedCommit, Index, IndexReader, Watermark } from "../index.ts";
 import { type CurrentState, LmdbReader } from "./reader.ts";
-import { IndexState } from "./state.ts";
+import { countOf, IndexState } from "./state.ts";
 import { Tables, WriteSet } from "./tables.ts";
 
 const FORMAT_KEY = Buffer.from("format");
 /** Grows with any change of tables, keys or values. */
-const LAYOUT_VERSION = 3;
+const LAYOUT_VERSION = 4;
 const FORMAT = Buffer.from(JSON.stringify({ fold: FOLD_VERSION, layout: LAYOUT_VERSION }));
 
 export interface LmdbIndexOptions {
@@ -55,7 +55,7 @@ export class LmdbIndex implements Index {
     this.#change(() => {
       for (const commit of commits) {
         this.#state.add(commit);
-        this.#pendingRecords += commit.items.length;
+        this.#pendingRecords += countOf(commit);
       }
       if (this.#pendingRecords >= (more ? WRITE_MANY_RECORDS : WRITE_RECORDS)) this.#write();
     });

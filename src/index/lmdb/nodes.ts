@@ -11,7 +11,7 @@ import type { Tables, WriteSet } from "./tables.ts";
 
 const BLOCK = 64;
 const HASH = 32;
-const CACHED_BLOCKS = 4_096;
+const CACHED_BLOCKS = 1_024;
 /** Blocks are named level · 2³² + number, which a double holds. */
 const LEVEL = 2 ** 32;
 
@@ -42,20 +42,36 @@ export class Nodes {
   append(leaf: Uint8Array): void {
     let node = leaf;
     for (let level = 0; ; level++) {
-      const index = this.#counts[level] ?? 0;
-      const name = level * LEVEL + Math.floor(index / BLOCK);
-      let block = this.#open.get(name);
-      if (block === undefined) {
-        block = Buffer.alloc(BLOCK * HASH);
-        this.#open.set(name, block);
-      }
-      const at = (index % BLOCK) * HASH;
+      const { at, block, index } = this.#place(level);
       block.set(node, at);
-      this.#dirty.add(name);
-      this.#counts[level] = index + 1;
       if (index % 2 === 0) return;
       node = nodeHash(block.subarray(at - HASH, at), node);
     }
+  }
+
+  /** The same for leaves that are each followed by the subtrees that they complete, side by side. */
+  appendAll(hashes: Uint8Array): void {
+    let level = 0;
+    for (let from = 0; from < hashes.length; from += HASH) {
+      const { at, block, index } = this.#place(level);
+      for (let k = 0; k < HASH; k++) block[at + k] = hashes[from + k] as number;
+      level = index % 2 === 0 ? 0 : level + 1;
+    }
+    assert(level === 0, "all subtrees that the leaves complete are there");
+  }
+
+  /** Where the next hash of a level goes. */
+  #place(level: number): { readonly block: Buffer; readonly at: number; readonly index: number } {
+    const index = this.#counts[level] ?? 0;
+    const name = level * LEVEL + Math.floor(index / BLOCK);
+    let block = this.#open.get(name);
+    if (block === undefined) {
+      block = Buffer.alloc(BLOCK * HASH);
+      this.#open.set(name, block);
+    }
+    this.#dirty.add(name);
+    this.#counts[level] = index + 1;
+    return { at: (index % BLOCK) * HASH, block, index };
   }
 
   read(level: number, index: number): Uint8Array {

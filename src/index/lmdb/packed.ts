@@ -26,11 +26,15 @@ function writeDigest(text: string, from: number, to: number): boolean {
   return true;
 }
 
-/** `head` bytes, which the caller fills, and the text. */
-export function pack(text: string, head: number): Buffer {
-  const most = head + 3 * text.length;
-  if (most > scratch.length) scratch = Buffer.allocUnsafeSlow(2 * most);
-  let end = head;
+/** Writes the packed text into `scratch`; returns where it ends. */
+function write(text: string, start: number): number {
+  const most = start + 3 * text.length;
+  if (most > scratch.length) {
+    const larger = Buffer.allocUnsafeSlow(2 * most);
+    scratch.copy(larger, 0, 0, start);
+    scratch = larger;
+  }
+  let end = start;
   let from = 0;
   for (let at = text.indexOf(ID); at >= 0; at = text.indexOf(ID, at + 1)) {
     const start = end + (at > from ? scratch.write(text.slice(from, at), end, "utf8") : 0);
@@ -41,20 +45,65 @@ export function pack(text: string, head: number): Buffer {
     at = from - 1;
   }
   if (from < text.length) end += scratch.write(from === 0 ? text : text.slice(from), end, "utf8");
+  return end;
+}
+
+function taken(end: number): Buffer {
   const bytes = Buffer.allocUnsafe(end);
   scratch.copy(bytes, 0, 0, end);
   return bytes;
 }
 
-/** The text behind `head` bytes. */
-export function unpack(bytes: Buffer, head: number): string {
-  let mark = bytes.indexOf(MARK, head);
-  if (mark < 0) return bytes.toString("utf8", head);
+/** `head` bytes, which the caller fills, and the text. */
+export const pack = (text: string, head: number): Buffer => taken(write(text, head));
+
+/** The text from `head` to `end`. */
+export function unpack(bytes: Buffer, head: number, end = bytes.length): string {
   let text = "";
   let from = head;
-  for (; mark >= 0; mark = bytes.indexOf(MARK, from)) {
+  for (let mark = bytes.indexOf(MARK, from); mark >= 0 && mark < end; mark = bytes.indexOf(MARK, from)) {
     text += `${bytes.toString("utf8", from, mark)}${ID}${bytes.toString("hex", mark + 1, mark + 33)}`;
     from = mark + 33;
   }
-  return text + bytes.toString("utf8", from);
+  return text + bytes.toString("utf8", from, end);
+}
+
+/** A text and the number that it stands under. */
+export interface Numbered {
+  readonly number: number;
+  readonly text: string;
+}
+
+/** Small enough that a page holds two. */
+const LIST_BYTES = 1_500;
+const LIST_HEAD = 8;
+
+/**
+ * Numbered texts behind each other, each as its number and its length, 32 bits little-endian, and the packed text. As many from
+ * `from` on as make a list of some length, at least one; `to` is the first that is not in it.
+ */
+export function packList(all: readonly Numbered[], from: number): { readonly bytes: Buffer; readonly to: number } {
+  let end = 0;
+  let to = from;
+  for (; to < all.length && end < LIST_BYTES; to++) {
+    const { number, text } = all[to] as Numbered;
+    const start = end + LIST_HEAD;
+    const textEnd = write(text, start);
+    scratch.writeUInt32LE(number, end);
+    scratch.writeUInt32LE(textEnd - start, end + 4);
+    end = textEnd;
+  }
+  return { bytes: taken(end), to };
+}
+
+/** The last text of a list whose number is below `below`. */
+export function findInList(bytes: Buffer, below: number): Numbered | undefined {
+  let found: number | undefined;
+  for (let at = 0; at < bytes.length; at += LIST_HEAD + bytes.readUInt32LE(at + 4)) {
+    if (bytes.readUInt32LE(at) >= below) break;
+    found = at;
+  }
+  if (found === undefined) return undefined;
+  const start = found + LIST_HEAD;
+  return { number: bytes.readUInt32LE(found), text: unpack(bytes, start, start + bytes.readUInt32LE(found + 4)) };
 }

@@ -16,10 +16,19 @@ interface ReadRow {
   readonly bytes: Buffer;
 }
 
+/** Where a record's bytes are: none of them for one that is not here. */
+interface Span {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+}
+
+const NO_BYTES = new Uint8Array();
+
 export class Records {
   readonly #tables: Tables;
   /** Those from `#first` on are not written yet. */
-  readonly #pending: (Uint8Array | null)[] = [];
+  readonly #pending: Span[] = [];
   #first: number;
   /** Neighbours are often read one after the other. */
   #last: ReadRow | undefined;
@@ -30,11 +39,19 @@ export class Records {
   }
 
   append(bytes: Uint8Array | null): void {
-    this.#pending.push(bytes);
+    this.appendSpan(bytes ?? NO_BYTES, 0, bytes?.length ?? 0);
+  }
+
+  /** The same for a part of larger bytes, which stay as they are. */
+  appendSpan(bytes: Uint8Array, start: number, end: number): void {
+    this.#pending.push({ bytes, end, start });
   }
 
   get(index: number): Uint8Array | undefined {
-    if (index >= this.#first) return this.#pending[index - this.#first] ?? undefined;
+    if (index >= this.#first) {
+      const span = this.#pending[index - this.#first];
+      return span === undefined || span.end === span.start ? undefined : span.bytes.subarray(span.start, span.end);
+    }
     const row = this.#row(index);
     if (row === undefined) return undefined;
     const { bytes, count } = row;
@@ -58,20 +75,21 @@ export class Records {
     for (let from = 0; from < pending.length; ) {
       let to = from;
       let length = 0;
-      for (; to < pending.length && (length === 0 || length < ROW_BYTES); to++) length += pending[to]?.length ?? 0;
-      const head = 4 * (to - from + 1);
-      const bytes = Buffer.allocUnsafe(head + length);
-      bytes.writeUInt32LE(to - from);
-      let end = 0;
-      for (let k = from; k < to; k++) {
-        const record = pending[k];
-        if (record !== null && record !== undefined) {
-          bytes.set(record, head + end);
-          end += record.length;
-        }
-        bytes.writeUInt32LE(end, 4 * (k - from + 1));
+      for (; to < pending.length && (length === 0 || length < ROW_BYTES); to++) {
+        const { end, start } = pending[to] as Span;
+        length += end - start;
       }
-      set.put("record", u32Key(this.#first + from), bytes);
+      const head = 4 * (to - from + 1);
+      const row = Buffer.allocUnsafe(head + length);
+      row.writeUInt32LE(to - from);
+      let at = head;
+      for (let k = from; k < to; k++) {
+        const { bytes, end, start } = pending[k] as Span;
+        row.set(end - start === bytes.length ? bytes : bytes.subarray(start, end), at);
+        at += end - start;
+        row.writeUInt32LE(at - head, 4 * (k - from + 1));
+      }
+      set.put("record", u32Key(this.#first + from), row);
       from = to;
     }
   }

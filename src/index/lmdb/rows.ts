@@ -1,8 +1,9 @@
 /**
- * Tables `view` and `history`: the newest version of each row under its key, the older ones under key and the index that made
- * them. A row that never changes is stored once, and a reader of the newest state reads once.
+ * Tables `view` and `history`: the newest version of each row under its key; the older ones, some in a list, under key and the
+ * index that made the first of them. A row that never changes is stored once, and a reader of the newest state reads once.
  *
- * A stored row is the index that made it (big-endian) and its packed canonical JSON, empty when the row is gone.
+ * A stored row is the index that made it (big-endian) and its packed canonical JSON, empty when the row is gone; a list is one of
+ * `packed.ts`.
  */
 import type { TextOp } from "../../fold/state-digest.ts";
 import { type Rows as RowsOf, VIEWS, type View, type ViewRow } from "../../fold/view.ts";
@@ -13,7 +14,7 @@ import { textHash } from "../../std/text-hash.ts";
 import { Absence } from "./absence.ts";
 import { Generations } from "./cache.ts";
 import { afterPrefix, historyKey, textOfViewKey, viewKey } from "./keys.ts";
-import { pack, unpack } from "./packed.ts";
+import { findInList, type Numbered, pack, packList, unpack } from "./packed.ts";
 import type { Tables, WriteSet } from "./tables.ts";
 
 /** Rows of a view in one generation. */
@@ -25,15 +26,15 @@ interface Version {
   readonly value: object | null;
 }
 
-interface Pending extends Version {
-  readonly text: string;
+interface Pending {
+  changedAt: LogIndex;
+  value: object | null;
+  /** As stored: empty when the row is gone. */
+  text: string;
 }
 
-interface Older {
-  readonly changedAt: LogIndex;
-  /** As stored: empty when the row was gone. */
-  readonly text: string;
-}
+/** By the index that made it; the text is empty when the row was gone. */
+type Older = Numbered;
 
 const byView = <T>(create: () => T): Readonly<Record<View, T>> =>
   Object.fromEntries(VIEWS.map((view) => [view, create()])) as Record<View, T>;
@@ -81,13 +82,13 @@ export class RowStore {
 
   #before(view: View, key: string, size: number): Version {
     if (size === 0) return NOTHING;
-    const held = this.#older[view].get(key)?.findLast((version) => version.changedAt < size);
-    if (held !== undefined) return { changedAt: held.changedAt, value: parse(held.text) };
+    const held = this.#older[view].get(key)?.findLast(({ number }) => number < size);
+    if (held !== undefined) return versionOf(held);
     const range = { end: historyKey(view, key, 0), limit: 1, reverse: true, start: historyKey(view, key, size - 1) };
-    for (const { key: found, value } of this.#tables.range("history", range)) return decodeOlder(found, value);
-    // The end of a range is exclusive: what entry 0 made is asked for by itself.
+    for (const { value } of this.#tables.range("history", range)) return versionOf(findInList(value, size));
+    // The end of a range is exclusive: what begins with entry 0 is asked for by itself.
     const first = this.#tables.get("history", range.end);
-    return first === undefined ? NOTHING : decodeOlder(range.end, first);
+    return versionOf(first === undefined ? undefined : findInList(first, size));
   }
 
   get hasPending(): boolean {
@@ -98,9 +99,15 @@ export class RowStore {
   change(index: LogIndex, op: TextOp, id: RecordId): void {
     const { view, key, text, value } = op;
     const pending = this.#pending[view].get(key);
-    if (pending !== undefined) this.#retire(view, key, pending.changedAt, pending.text);
+    if (pending !== undefined) {
+      this.#retire(view, key, pending.changedAt, pending.text);
+      pending.changedAt = index;
+      pending.text = text;
+      pending.value = value;
+      return;
+    }
     // What a record says of itself is new.
-    else if (!this.#isFirst(view, key) && key !== id) {
+    if (!this.#isFirst(view, key) && key !== id) {
       const before = this.#newest(view, key);
       if (before !== NOTHING)
         this.#retire(
@@ -124,19 +131,27 @@ export class RowStore {
 
   #retire(view: View, key: string, changedAt: LogIndex, text: string): void {
     const older = this.#older[view].get(key);
-    if (older === undefined) this.#older[view].set(key, [{ changedAt, text }]);
-    else older.push({ changedAt, text });
+    if (older === undefined) this.#older[view].set(key, [{ number: changedAt, text }]);
+    else older.push({ number: changedAt, text });
   }
 
   collect(set: WriteSet): void {
     for (const view of VIEWS) {
-      for (const [key, row] of this.#pending[view]) {
-        const value = pack(row.text, 4);
-        value.writeUInt32BE(row.changedAt);
+      const pending = this.#pending[view];
+      for (const key of inOrder(pending)) {
+        const { changedAt, text } = pending.get(key) as Pending;
+        const value = pack(text, 4);
+        value.writeUInt32BE(changedAt);
         set.put("view", viewKey(view, key), value);
       }
-      for (const [key, older] of this.#older[view])
-        for (const { changedAt, text } of older) set.put("history", historyKey(view, key, changedAt), pack(text, 0));
+      for (const key of inOrder(this.#older[view])) {
+        const older = this.#older[view].get(key) as Older[];
+        for (let from = 0; from < older.length; ) {
+          const { bytes, to } = packList(older, from);
+          set.put("history", historyKey(view, key, (older[from] as Older).number), bytes);
+          from = to;
+        }
+      }
     }
   }
 
@@ -160,12 +175,13 @@ export class RowStore {
   }
 }
 
+/** Nearly the order of the stored keys, so that neighbours meet in a page. */
+const inOrder = (rows: ReadonlyMap<string, unknown>): string[] => [...rows.keys()].sort();
+
 const parse = (text: string): object | null => (text === "" ? null : (JSON.parse(text) as object));
 const decode = (stored: Buffer): Version => ({
   changedAt: stored.readUInt32BE() as LogIndex,
   value: parse(unpack(stored, 4)),
 });
-const decodeOlder = (key: Buffer, stored: Buffer): Version => ({
-  changedAt: key.readUInt32BE(key.length - 4) as LogIndex,
-  value: parse(unpack(stored, 0)),
-});
+const versionOf = (older: Older | undefined): Version =>
+  older === undefined ? NOTHING : { changedAt: older.number as LogIndex, value: parse(older.text) };

@@ -3,23 +3,25 @@
  * in; the transaction itself is `lmdb-index.ts`.
  */
 import { createHash } from "node:crypto";
+import { itemOf } from "../../fold/facts.ts";
 import { foldRecord, type Op } from "../../fold/fold.ts";
+import type { FoldedItem } from "../../fold/folding.ts";
 import { INITIAL_STATE, nextStateOf, textOps } from "../../fold/state-digest.ts";
 import type { View, ViewReader, ViewRow } from "../../fold/view.ts";
 import { Frontier } from "../../merkle/frontier.ts";
-import type { ValidItem } from "../../record/chain.ts";
 import { type CommitItem, formatPayload } from "../../record/commit.ts";
 import { entryBytes } from "../../record/entry.ts";
-import type { LedgerRecord } from "../../record/record.ts";
+import type { LedgerRecord, Link } from "../../record/record.ts";
 import { assert, assertDefined } from "../../std/assert.ts";
-import { type Digest, digestOf, type LogIndex, type RecordId, type TreeSize } from "../../std/brand.ts";
+import type { Digest, LogIndex, RecordId, TreeSize } from "../../std/brand.ts";
 import { concat, formatHex, parseHex } from "../../std/bytes.ts";
 import { Violation } from "../../std/violation.ts";
-import type { AppliedCommit, IndexedCommit, Watermark } from "../index.ts";
-import { Absence } from "./absence.ts";
+import { ENTRY_ROW, entryRows, KIND_AT, PROJECT_AT, SEQ_AT } from "../entry-row.ts";
+import type { AppliedCommit, IndexedCommit, PackedItems, Watermark } from "../index.ts";
 import { Generations } from "./cache.ts";
 import { Entries } from "./entries.ts";
-import { hexDigestKey, u32Key } from "./keys.ts";
+import { Ids } from "./ids.ts";
+import { u32Key } from "./keys.ts";
 import { Links } from "./links.ts";
 import { ANY_KIND, ANY_PROJECT, Lists } from "./lists.ts";
 import { Names } from "./names.ts";
@@ -29,8 +31,7 @@ import { RowStore } from "./rows.ts";
 import type { Tables, WriteSet } from "./tables.ts";
 
 const WATERMARK = Buffer.from("watermark");
-const CACHED_IDS = 65_536;
-const CACHED_RECORDS = 2_048;
+const CACHED_RECORDS = 1_024;
 /** Kind of an entry whose record is not here. */
 const ABSENT = "";
 
@@ -45,10 +46,16 @@ const START: Watermark = {
   state: formatHex(INITIAL_STATE) as Digest,
 };
 
-/** Of the first bytes, so that ids whose rows in `digest` are one have one hash. */
-const prefixHash = (id: RecordId): number => Number.parseInt(id.slice(7, 15), 16) | 0;
-
 type StoredCommit = Omit<IndexedCommit, "n">;
+
+export const countOf = (commit: AppliedCommit): number => commit.packed?.count ?? commit.items.length;
+
+function setU32(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value & 0xff;
+  bytes[at + 1] = (value >>> 8) & 0xff;
+  bytes[at + 2] = (value >>> 16) & 0xff;
+  bytes[at + 3] = value >>> 24;
+}
 
 export class IndexState {
   readonly tables: Tables;
@@ -64,18 +71,12 @@ export class IndexState {
   #watermark: Watermark;
   /** Index of a project's creation, by its digest. */
   readonly projects = new Map<Digest, number>();
-  readonly #ids = new Generations<RecordId, number>(CACHED_IDS);
+  readonly #ids: Ids;
   readonly #records = new Generations<number, LedgerRecord>(CACHED_RECORDS);
   readonly #newCommits = new Map<number, StoredCommit>();
   readonly #newTail = new Map<number, { readonly bytes: Uint8Array; readonly payload: number }>();
   /** Commits to drop from the tail. */
   readonly #oldTail: number[] = [];
-  /** Entries that are not written yet. */
-  readonly #newIds = new Map<RecordId, number>();
-  /** Those of which `check` found that no written id begins like them. */
-  readonly #unwritten = new Set<RecordId>();
-  #checking = false;
-  readonly #absence: Absence | undefined;
   readonly #newProjects: { readonly index: number; readonly digest: Digest }[] = [];
   readonly #foldReader = new FoldReader(this);
 
@@ -84,10 +85,10 @@ export class IndexState {
     const stored = tables.get("meta", WATERMARK);
     this.#watermark = stored === undefined ? START : (JSON.parse(stored.toString()) as Watermark);
     const { size, state } = this.#watermark;
-    if (size === 0) this.#absence = new Absence();
     this.kinds = new Names(tables, "kinds");
     this.rels = new Names(tables, "rels");
     this.entries = new Entries(tables, size);
+    this.#ids = new Ids(tables, this.entries);
     this.nodes = new Nodes(tables, size);
     this.links = new Links(tables, size);
     this.lists = new Lists(tables);
@@ -108,25 +109,7 @@ export class IndexState {
 
   /** Index of a record, also of one that is not written yet. */
   indexOf(id: RecordId): number | undefined {
-    if (this.#absence?.lacks(prefixHash(id))) {
-      if (this.#checking) this.#unwritten.add(id);
-      return undefined;
-    }
-    const known = this.#newIds.get(id) ?? this.#ids.get(id);
-    if (known !== undefined) return known;
-    const hex = digestOf(id);
-    const stored = this.tables.get("digest", hexDigestKey(hex));
-    if (stored === undefined) {
-      if (this.#checking) this.#unwritten.add(id);
-      return undefined;
-    }
-    for (let at = 0; at < stored.length; at += 4) {
-      const index = stored.readUInt32LE(at);
-      if (this.entries.hex(index) !== hex) continue;
-      this.#ids.set(id, index);
-      return index;
-    }
-    return undefined;
+    return this.#ids.find(id);
   }
 
   bytes(index: number): Uint8Array | undefined {
@@ -145,12 +128,12 @@ export class IndexState {
 
   add(commit: AppliedCommit): void {
     const before = this.#watermark;
-    for (const [i, item] of commit.items.entries()) this.#addItem(item, commit.n, commit.ops?.[i]);
-    const size = (before.size + commit.items.length) as TreeSize;
+    const size = (before.size + countOf(commit)) as TreeSize;
+    if (commit.packed === undefined) this.#addItems(commit);
+    else this.#addPacked(commit.packed);
+    assert(this.nodes.size === size, "entries follow each other");
     const state = formatHex(this.#state) as Digest;
-    const root = formatHex(Frontier.from(size, this.frontier()).root()) as Digest;
-    assert(root === commit.header.root, `commit ${commit.n} leads to the root that its header says`);
-    this.#watermark = { ...before, commitHash: commit.hash, n: commit.n + 1, root, size, state };
+    this.#watermark = { ...before, commitHash: commit.hash, n: commit.n + 1, root: commit.header.root, size, state };
     const stored: StoredCommit = {
       first: before.size as number as LogIndex,
       hash: commit.hash,
@@ -162,61 +145,80 @@ export class IndexState {
     if (commit.bytes !== undefined) this.#newTail.set(commit.n, { bytes: commit.bytes, payload: commit.header.bytes });
   }
 
-  #addItem(item: ValidItem, commit: number, folded: readonly Op[] | undefined): void {
-    const { entry, record, recordBytes } = item;
-    const index = this.nodes.size;
-    assert(item.index === index, "entries follow each other");
-    const id = entry.record;
-    const hex = digestOf(id);
+  #addItems({ items, n, ops, subtrees }: AppliedCommit): void {
+    const rows = entryRows(items, n);
+    for (const [i, item] of items.entries()) {
+      this.#addItem(item, rows.subarray(ENTRY_ROW * i, ENTRY_ROW * (i + 1)), item.entry.seq, ops?.[i]);
+      this.#bytes.append(item.recordBytes);
+    }
+    if (subtrees === undefined) for (const { leaf } of items) this.nodes.append(leaf);
+    else this.nodes.appendAll(concat(...subtrees));
+  }
 
-    this.#foldReader.size = index as TreeSize;
+  #addPacked({ bytes, count, facts, nodes, rows, spans }: PackedItems): void {
+    const first = this.#watermark.size as number;
+    const view = new DataView(rows.buffer, rows.byteOffset);
+    for (let i = 0; i < count; i++) {
+      const at = ENTRY_ROW * i;
+      const item = itemOf(facts, i, (first + i) as LogIndex);
+      this.#addItem(item, rows.subarray(at, at + ENTRY_ROW), view.getUint32(at + SEQ_AT, true), undefined);
+      this.#bytes.appendSpan(bytes, spans[2 * i] ?? 0, spans[2 * i + 1] ?? 0);
+    }
+    this.nodes.appendAll(nodes);
+  }
+
+  /** Takes in an item's row, its place in lists, its links, and what the fold says of it. */
+  #addItem(item: FoldedItem, row: Uint8Array, seq: number, folded: readonly Op[] | undefined): void {
+    const { entry, index, record } = item;
+    assert(this.entries.size === index, "entries follow each other");
+    const id = entry.record;
+
+    this.#foldReader.size = index as number as TreeSize;
     const ops = textOps(folded ?? foldRecord(this.#foldReader, item));
-    for (const op of ops) this.rows.change(index as LogIndex, op, id);
+    for (const op of ops) this.rows.change(index, op, id);
     this.#state = nextStateOf(this.#state, index, ops);
 
-    const project = this.#projectIndex(entry.project, index, entry.seq);
+    const project = this.#projectIndex(entry.project, index, seq);
     const kind = this.kinds.intern(record?.kind ?? ABSENT);
-    this.entries.append(hex, entry.prev, { commit, kind, project, seq: entry.seq });
-    this.nodes.append(item.leaf);
-    const targets: number[] = [];
-    const rels: number[] = [];
-    for (const link of record?.links ?? []) {
-      const target = link.to === id ? undefined : this.indexOf(link.to);
-      // A link to what is not in the log is a finding of whoever checks the log, not of its index.
-      if (target === undefined || target >= index) continue;
-      targets.push(target);
-      rels.push(this.rels.intern(link.rel));
-    }
-    this.links.append(project, targets, rels);
+    setU32(row, PROJECT_AT, project);
+    row[KIND_AT] = kind & 0xff;
+    row[KIND_AT + 1] = kind >>> 8;
+    this.#link(project, index, id, record?.links ?? []);
     this.lists.append(project, ANY_KIND, index);
     this.lists.append(project, kind, index);
     this.lists.append(ANY_PROJECT, kind, index);
-    this.#newIds.set(id, index);
-    this.#absence?.add(prefixHash(id));
-    this.#bytes.append(recordBytes);
+    this.entries.append(row);
+    this.#ids.append();
+  }
+
+  #link(project: number, index: number, id: RecordId, links: readonly Link[]): void {
+    const targets: number[] = [];
+    const rels: number[] = [];
+    for (const { rel, to } of links) {
+      const target = to === id ? undefined : this.indexOf(to);
+      // A link to what is not in the log is a finding of whoever checks the log, not of its index.
+      if (target === undefined || target >= index) continue;
+      targets.push(target);
+      rels.push(this.rels.intern(rel));
+    }
+    this.links.append(project, targets, rels);
   }
 
   /** Checks what must hold before anything changes: that the commits follow, and that no record is an entry twice. */
   check(commits: readonly AppliedCommit[]): void {
-    this.#checking = true;
-    try {
-      this.#check(commits);
-    } finally {
-      this.#checking = false;
-    }
-  }
-
-  #check(commits: readonly AppliedCommit[]): void {
-    const seen = new Set<RecordId>();
+    // Of one commit that was taken apart that is known.
+    const seen = commits.length === 1 && commits[0]?.packed !== undefined ? undefined : new Set<RecordId>();
     let { n, size } = this.#watermark as { n: number; size: number };
     for (const commit of commits) {
       assert(commit.header.first === size && commit.n >= n, `commit ${commit.n} does not follow the watermark (${n})`);
       n = commit.n + 1;
-      size += commit.items.length;
-      for (const { entry } of commit.items) {
-        if (seen.has(entry.record) || this.indexOf(entry.record) !== undefined)
-          throw new Violation("entry.duplicate", `${entry.record} is an entry already`);
-        seen.add(entry.record);
+      const count = countOf(commit);
+      size += count;
+      for (let i = 0; i < count; i++) {
+        const id = (commit.packed?.facts.texts[i] ?? commit.items[i]?.entry.record) as RecordId;
+        if (seen?.has(id) === true || !this.#ids.isNew(id))
+          throw new Violation("entry.duplicate", `${id} is an entry already`);
+        seen?.add(id);
       }
     }
   }
@@ -234,9 +236,13 @@ export class IndexState {
     this.#watermark = { ...this.#watermark, ...change };
   }
 
+  /** Also sees that the tree is the one of the last commit's header. */
   collect(set: WriteSet): void {
+    const { root, size } = this.#watermark;
+    const found = formatHex(Frontier.from(size, this.frontier()).root());
+    assert(found === root, `the first ${size} entries lead to the root that the header says`);
     this.#bytes.collect(set);
-    this.#collectDigests(set);
+    this.#ids.collect(set);
     for (const { index, digest } of this.#newProjects) set.put("project", u32Key(index), Buffer.from(digest, "hex"));
     for (const [n, stored] of this.#newCommits) set.put("commit", u32Key(n), Buffer.from(JSON.stringify(stored)));
     // The payload is made of what the index holds anyway.
@@ -253,41 +259,18 @@ export class IndexState {
     this.collectWatermark(set);
   }
 
-  /** Prefixes that are equal, by chance or malice, share a row. */
-  #collectDigests(set: WriteSet): void {
-    const shared = new Map<string, number[]>();
-    for (const [id, index] of this.#newIds) {
-      const hex = digestOf(id);
-      const key = hexDigestKey(hex);
-      const prefix = hex.slice(0, 2 * key.length);
-      let indexes = shared.get(prefix);
-      if (indexes === undefined) {
-        const stored = this.#unwritten.has(id) ? undefined : this.tables.get("digest", key);
-        indexes =
-          stored === undefined ? [] : Array.from({ length: stored.length / 4 }, (_, k) => stored.readUInt32LE(4 * k));
-        shared.set(prefix, indexes);
-      }
-      indexes.push(index);
-      const value = Buffer.allocUnsafe(4 * indexes.length);
-      for (let k = 0; k < indexes.length; k++) value.writeUInt32LE(indexes[k] ?? 0, 4 * k);
-      set.put("digest", key, value);
-    }
-  }
-
   collectWatermark(set: WriteSet): void {
     set.put("meta", WATERMARK, Buffer.from(JSON.stringify(this.#watermark)));
   }
 
   /** After the transaction. */
   settle(): void {
-    for (const [id, index] of this.#newIds) this.#ids.set(id, index);
-    this.#newIds.clear();
-    this.#unwritten.clear();
     this.#newProjects.length = 0;
     this.#newCommits.clear();
     this.#newTail.clear();
     this.#oldTail.length = 0;
     this.entries.settle();
+    this.#ids.settle();
     this.nodes.settle();
     this.links.settle();
     this.lists.settle();

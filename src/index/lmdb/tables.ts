@@ -42,7 +42,7 @@ export interface Range {
 
 export type Row = { readonly key: Buffer; readonly value: Buffer };
 
-/** What one transaction writes. Later puts of a key win. */
+/** What one transaction writes. Later puts of a key win. Rows that come in order meet in the same pages. */
 export class WriteSet {
   readonly puts: Record<TableName, Row[]>;
   readonly removes: { readonly table: TableName; readonly key: Buffer }[] = [];
@@ -59,11 +59,6 @@ export class WriteSet {
     this.removes.push({ key, table });
   }
 }
-
-/** From here on rows are sorted before they are written, so that neighbours meet in the same page. */
-const SORT_FROM = 2_048;
-/** Tables whose rows come in no order. */
-const UNSORTED: readonly TableName[] = ["digest", "view", "history", "list"];
 
 export class Tables {
   readonly #env: RootDatabase<Buffer, Buffer>;
@@ -100,11 +95,6 @@ export class Tables {
 
   /** Writes all of it or nothing. */
   write(set: WriteSet): void {
-    for (const name of UNSORTED) {
-      const rows = set.puts[name];
-      // Sorting is stable, so of equal keys the later put stays later.
-      if (rows.length >= SORT_FROM) rows.sort((a, b) => a.key.compare(b.key));
-    }
     this.#env.transactionSync(() => {
       for (const { table, key } of set.removes) this.#tables[table].removeSync(key);
       for (const name of TABLE_NAMES) {
