@@ -1,7 +1,7 @@
 /** Signed headers: the example that AWS publishes, and any request as the library signs it that signs addresses for clients. */
 import { createHash, createHmac } from "node:crypto";
 import { SignatureV4 } from "@smithy/signature-v4";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, it } from "vitest";
 import { encodePath, encodeQuery, HeaderSigner } from "../../src/store/s3/sign.ts";
 
