@@ -1,5 +1,6 @@
 /**
- * Publishes signed checkpoints, about one a second while the log grows. Owns the order that readers rely on:
+ * Publishes signed checkpoints, about one a second while the log grows: the newest whose records are objects already, so that
+ * publication goes on also where they are far behind. Owns the order that readers rely on:
  *
  * 1. every record below the size is its own locked object;
  * 2. every commit since the last time is what everybody finds in its slot;
@@ -51,6 +52,8 @@ export interface Published {
 }
 
 const INTERVAL_MS = 1_000;
+/** Of signed heads that wait for their records, one in so many records is kept, and the newest. */
+const KEPT_EVERY = 1_024;
 
 const pathOf = ({ level, n, width }: TileAddress): string =>
   level === "entries" ? entriesPath(n, width) : tilePath(level, n, width);
@@ -59,7 +62,8 @@ export class Publisher {
   readonly #options: PublisherOptions;
   readonly #stop = new AbortController();
   #published: Published | null;
-  #newest: SignedHead | undefined;
+  /** Signed and not published, ascending. */
+  #offered: SignedHead[] = [];
   #turn: Promise<unknown> = Promise.resolve();
   #running: Promise<void> | undefined;
 
@@ -72,10 +76,17 @@ export class Publisher {
     return this.#published;
   }
 
-  /** A newer checkpoint was signed: it, or a later one, is published within the interval. */
+  /** A newer checkpoint was signed: it, or a later one, is published within the interval, or when its records are objects. */
   offer(signed: SignedHead): void {
-    this.#newest = signed;
     if (this.#stop.signal.aborted || signed.size <= (this.#published?.size ?? 0)) return;
+    const last = this.#offered.at(-1);
+    const before = this.#offered.at(-2) ?? this.#published;
+    if (last !== undefined && last.size - (before?.size ?? 0) < KEPT_EVERY) this.#offered.pop();
+    this.#offered.push(signed);
+    this.#start();
+  }
+
+  #start(): void {
     this.#running ??= this.#run()
       .catch((error: unknown) => {
         if (this.#stop.signal.aborted) return;
@@ -84,7 +95,8 @@ export class Publisher {
       })
       .finally(() => {
         this.#running = undefined;
-        if (this.#newest !== undefined) this.offer(this.#newest);
+        // Offered between the last look and the end.
+        if (this.#offered.length > 0 && !this.#stop.signal.aborted) this.#start();
       });
   }
 
@@ -113,14 +125,17 @@ export class Publisher {
 
   async #run(): Promise<void> {
     const { clock, intervalMs = INTERVAL_MS } = this.#options;
-    while (
-      this.#newest !== undefined &&
-      this.#newest.size > (this.#published?.size ?? 0) &&
-      !this.#stop.signal.aborted
-    ) {
+    while (this.#offered.length > 0 && !this.#stop.signal.aborted) {
       await clock.sleep(intervalMs, this.#stop.signal);
-      await this.publish(this.#newest);
+      const next = this.#next();
+      if (next !== undefined) await this.publish(next);
     }
+  }
+
+  /** The newest whose records are objects; else the oldest, which is waited for. */
+  #next(): SignedHead | undefined {
+    const { size } = this.#options.materialiser;
+    return this.#offered.findLast((signed) => signed.size <= size) ?? this.#offered[0];
   }
 
   async #publishNow(signed: SignedHead): Promise<void> {
@@ -136,6 +151,7 @@ export class Publisher {
     const note = signer.complete(signed);
     await this.#putCheckpoint(signed, note);
     this.#published = { note, size: signed.size };
+    this.#offered = this.#offered.filter(({ size }) => size > signed.size);
     applied.index.setPublished(signed.size as TreeSize, tailFrom(this.#options.clock));
     onPublished(this.#published);
     for (const tile of tiles) {

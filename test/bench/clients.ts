@@ -16,6 +16,11 @@ export class Clients implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #next: Record<string, number> = {};
 
+  /** Batches of each run that were acknowledged, from the first on. */
+  get acknowledged(): Readonly<Record<string, number>> {
+    return this.#next;
+  }
+
   constructor() {
     const words = [...PIN, process.execPath, LOAD];
     this.#child = spawn(words[0] ?? "", words.slice(1), { stdio: ["ignore", "inherit", "inherit", "ipc"] });

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { type ChannelCredentials, Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { BatchAppendRunEventsRequestSchema } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
+import { faultOf } from "../../src/api/faults.ts";
 
 /** A run that one client reports to. */
 export interface ReportedRun {
@@ -24,6 +25,10 @@ export interface Order {
   /** Runs of each client, one after the other; their length is the number of clients. */
   readonly runs: readonly (readonly ReportedRun[])[];
   readonly seconds: number;
+  /** Ends when so many calls were begun, if the time is not over before. */
+  readonly calls?: number;
+  /** How many calls are due in a second, one after the other; each is timed from then. Absent: each client calls as fast as it can. */
+  readonly perSecond?: number;
   /** Batches that each run has already. */
   readonly from: Readonly<Record<string, number>>;
 }
@@ -32,6 +37,9 @@ export interface Measured {
   readonly calls: number;
   readonly seconds: number;
   readonly timesMs: readonly number[];
+  /** Answers that asked for patience, and how many of them said for how long. */
+  readonly refused: number;
+  readonly refusedWithDelay: number;
   /** Batches that each run has afterwards. */
   readonly until: Readonly<Record<string, number>>;
 }
@@ -47,8 +55,9 @@ const insecure: ChannelCredentials = credentials.createInsecure();
 const same = (bytes: Buffer): Buffer => bytes;
 let sent = 0;
 
-/** When the server asks for patience, for as long. */
+/** When the server asks for patience and does not say for how long. */
 const PATIENCE_MS = 200;
+const refusals = { all: 0, withDelay: 0 };
 
 async function patiently(ask: () => Promise<Buffer>): Promise<void> {
   for (;;) {
@@ -57,7 +66,10 @@ async function patiently(ask: () => Promise<Buffer>): Promise<void> {
       return;
     } catch (error) {
       if ((error as ServiceError).code !== status.RESOURCE_EXHAUSTED) throw error;
-      await sleep(PATIENCE_MS);
+      const delayMs = faultOf(error)?.retryAfterMs;
+      refusals.all++;
+      if (delayMs !== undefined) refusals.withDelay++;
+      await sleep(delayMs ?? PATIENCE_MS);
     }
   }
 }
@@ -92,7 +104,9 @@ async function carryOut(order: Order): Promise<Measured> {
   );
   const timesMs: number[] = [];
   const next: Record<string, number> = { ...order.from };
-  const { call: what } = order;
+  const { call: what, calls = Number.POSITIVE_INFINITY, perSecond } = order;
+  Object.assign(refusals, { all: 0, withDelay: 0 });
+  let due = 0;
   const begun = performance.now();
   const until = begun + order.seconds * 1_000;
   await Promise.all(
@@ -100,8 +114,11 @@ async function carryOut(order: Order): Promise<Measured> {
       const connection = connections[Math.floor(c / CLIENTS_A_CONNECTION)];
       if (connection === undefined) throw new Error("assertion failed: every client has a connection");
       let turn = 0;
-      while (performance.now() < until) {
-        const from = performance.now();
+      while (performance.now() < until && due < calls) {
+        const turnAt = begun + (due++ / (perSecond ?? Number.POSITIVE_INFINITY)) * 1_000;
+        const from = perSecond === undefined ? performance.now() : turnAt;
+        if (from >= until) break;
+        if (from > performance.now()) await sleep(from - performance.now());
         if ("path" in what) await call(connection, what.path, Buffer.alloc(0), what.token);
         else {
           while ((next[runs[turn]?.run ?? ""] ?? 0) + what.batch > RUN_BATCHES) turn++;
@@ -118,7 +135,14 @@ async function carryOut(order: Order): Promise<Measured> {
   );
   const seconds = (performance.now() - begun) / 1_000;
   for (const connection of connections) connection.close();
-  return { calls: timesMs.length, seconds, timesMs, until: next };
+  return {
+    calls: timesMs.length,
+    refused: refusals.all,
+    refusedWithDelay: refusals.withDelay,
+    seconds,
+    timesMs,
+    until: next,
+  };
 }
 
 if (process.send !== undefined)

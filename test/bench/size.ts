@@ -1,20 +1,13 @@
 /** Whether size matters: the rate of appends, and the memory of the server, at 10⁵ and at 10⁶ entries. */
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type ServerProcess, startServer } from "../e2e/server.ts";
+import { startServer } from "../e2e/server.ts";
 import { Clients, runsFor } from "./clients.ts";
 import { fillHome } from "./fill.ts";
+import { memoryOf } from "./memory.ts";
 import { atMost, type Bench, beside, median, type Row } from "./row.ts";
 
 const CLIENTS = 16;
-
-/** Resident memory in MB: all of it, and without what is only mapped from files. */
-async function memoryOf({ pid }: ServerProcess): Promise<{ readonly all: number; readonly own: number }> {
-  const text = await readFile(`/proc/${pid}/status`, "utf8");
-  const mb = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(text)?.[1] ?? 0) / 1_024;
-  return { all: mb("VmRSS"), own: mb("RssAnon") };
-}
 
 interface At {
   readonly rate: number;

@@ -8,6 +8,7 @@ import { assertDefined } from "../../src/std/assert.ts";
 import { digestOf } from "../../src/std/brand.ts";
 import { utf8 } from "../../src/std/bytes.ts";
 import { commitKey, recordKey } from "../../src/store/keys.ts";
+import type { ObjectStore } from "../../src/store/object-store.ts";
 import { createMemoryStore } from "../fakes/memory-store.ts";
 import { createDataset, createProject, createWorld, openIn, testKeys } from "./world.ts";
 
@@ -69,6 +70,38 @@ it("materialises, publishes and collects", async () => {
     ).not.toBeNull();
   expect(store.keys("ledger").filter((k) => k.startsWith("checkpoints/"))).toHaveLength(1);
   store.assertSound();
+});
+
+it("publishes what is materialised, while later records are not", async () => {
+  const memory = createMemoryStore();
+  const world = await createWorld(memory);
+  let created = 0;
+  const opened = Promise.withResolvers<void>();
+  // A store that takes 1,500 records, and no more until it is told.
+  const store = new Proxy<ObjectStore>(memory, {
+    get(inner, name) {
+      if (name !== "create") return Reflect.get(inner, name) as unknown;
+      return async (...args: Parameters<ObjectStore["create"]>) => {
+        if (args[1].startsWith("records/") && ++created > 1_500) await opened.promise;
+        return memory.create(...args);
+      };
+    },
+  });
+  const log = await openIn(world, store);
+  const project = assertDefined(
+    (await log.submit(createProject("fraud", world.init.system))).committed?.records[0],
+    "a project",
+  ).id;
+  for (let i = 0; i < 2_500; i += 100)
+    await Promise.all(Array.from({ length: 100 }, (_, k) => log.submit(createDataset(project, `d${i + k}`))));
+  await world.clock.sleep(3_000);
+  expect(log.health().published).toBeGreaterThan(500);
+  expect(log.health().published).toBeLessThanOrEqual(1_500);
+  opened.resolve();
+  await world.clock.sleep(5_000);
+  expect(log.health().published).toBe(log.health().size);
+  await log[Symbol.asyncDispose]();
+  memory.assertSound();
 });
 
 it("steps down when another process writes", async () => {

@@ -8,7 +8,7 @@
  * - Never server-side copies and never multipart uploads: neither keeps the conditions and checksums of a PUT.
  */
 
-import { createHash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import { assert } from "../../std/assert.ts";
 import { formatHex, parseBase64, parseUtf8 } from "../../std/bytes.ts";
 import { Fault } from "../../std/faults.ts";
@@ -38,7 +38,14 @@ import type {
 import { bucketName } from "./address.ts";
 import { errorCodeOf, isOpen, refusal } from "./answers.ts";
 import { type ListedObject, parseObjectPage, parseVersionPage } from "./listing.ts";
-import { type S3Answer, type S3Request, S3Transport, Silence, sha256Hex, type TransportOptions } from "./transport.ts";
+import {
+  type S3Answer,
+  type S3Request,
+  S3Transport,
+  Silence,
+  type StreamedRequest,
+  type TransportOptions,
+} from "./transport.ts";
 
 const READ_ATTEMPTS = 3;
 const FIRST_PAUSE_MS = 50;
@@ -299,7 +306,7 @@ class BucketStore implements S3Store {
 
   async *#pieces(bucket: Bucket, info: ObjectInfo, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
     const path = `${bucketName(this.transport.address, bucket)}/${info.key}`;
-    const request: S3Request = {
+    const request: StreamedRequest = {
       headers: { "if-match": `"${info.etag}"` },
       method: "GET",
       path,
@@ -507,13 +514,13 @@ const lockHeaders = (retainUntil: number) => ({
 /** The bytes are copied, since the caller may reuse his buffer before the last of them is sent. */
 function putOf(path: string, body: Uint8Array, headers: Readonly<Record<string, string>>): S3Request {
   const frozen = body.slice();
-  const bodySha256 = sha256Hex(frozen);
+  const digest = hash("sha256", frozen, "buffer");
   return {
     body: frozen,
-    bodySha256,
+    bodySha256: digest.toString("hex"),
     headers: {
       "content-type": "application/octet-stream",
-      "x-amz-checksum-sha256": Buffer.from(bodySha256, "hex").toString("base64"),
+      "x-amz-checksum-sha256": digest.toString("base64"),
       ...headers,
     },
     method: "PUT",

@@ -1,19 +1,20 @@
 /**
- * One signed request to an S3 store and its whole answer: SigV4 by `@smithy/signature-v4`, connections by undici. Owns the
- * connections; knows nothing of buckets' meaning.
+ * One signed request to an S3 store and its whole answer: connections by undici, SigV4 by `sign.ts`, and by `@smithy/signature-v4` in
+ * addresses for clients. Owns the connections; knows nothing of buckets' meaning.
  *
  * - Every request has a deadline and may be aborted. Every answer is read to its end, or its connection is closed, so that a store
  *   in trouble never holds a connection.
  * - Nothing is repeated here: who sends a write again must know what that means.
  * - A request without an answer is a `Silence`. It says whether the request may have reached the store.
  */
-import { createHash, createHmac } from "node:crypto";
+import { createHash, createHmac, hash } from "node:crypto";
 import { Readable } from "node:stream";
 import { SignatureV4 } from "@smithy/signature-v4";
 import { Agent, type Dispatcher } from "undici";
 import { Fault } from "../../std/faults.ts";
 import type { Clock } from "../../std/ports.ts";
 import { hostHeader, originOf, type S3Address } from "./address.ts";
+import { encodePath, encodeQuery, HeaderSigner } from "./sign.ts";
 
 /** Below the idle time-out that MinIO is to be run with (10 s), so that this side closes first. */
 const KEEP_ALIVE_MS = 4_000;
@@ -49,10 +50,14 @@ export interface S3Request {
   readonly query?: Readonly<Record<string, string>>;
   /** Lower-case names. */
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array | StreamedBody;
+  readonly body?: Uint8Array;
   /** Of the bytes of the body, in hex, when the caller knows it. */
   readonly bodySha256?: string;
   readonly signal?: AbortSignal | undefined;
+}
+
+export interface StreamedRequest extends Omit<S3Request, "body" | "bodySha256"> {
+  readonly body?: StreamedBody;
 }
 
 /** A body that is not held in memory: its digest is signed, so the store takes no other bytes. */
@@ -127,22 +132,17 @@ const bytesOf = (data: string | ArrayBuffer | ArrayBufferView): string | Uint8Ar
       ? new Uint8Array(data)
       : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
-export const sha256Hex = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+const sha256Hex = (bytes: Uint8Array): string => hash("sha256", bytes);
 
 const NOTHING = sha256Hex(new Uint8Array());
-
-const encode = (text: string): string =>
-  encodeURIComponent(text).replaceAll(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
-const encodePath = (path: string): string => `/${path.split("/").map(encode).join("/")}`;
-const encodeQuery = (query: Readonly<Record<string, string>>): string =>
-  Object.entries(query)
-    .map(([name, value]) => `${encode(name)}=${encode(value)}`)
-    .join("&");
 
 export class S3Transport implements AsyncDisposable {
   readonly address: S3Address;
   readonly #agent: Agent;
-  readonly #signer: SignatureV4;
+  readonly #host: string;
+  readonly #origin: string;
+  readonly #signer: HeaderSigner;
+  readonly #presigner: SignatureV4;
   readonly #clock: Clock;
   readonly #attemptMs: number;
 
@@ -158,7 +158,10 @@ export class S3Transport implements AsyncDisposable {
       keepAliveMaxTimeout: KEEP_ALIVE_MS,
       keepAliveTimeout: KEEP_ALIVE_MS,
     });
-    this.#signer = new SignatureV4({
+    this.#host = hostHeader(address);
+    this.#origin = originOf(address);
+    this.#signer = new HeaderSigner(credentials, address.region);
+    this.#presigner = new SignatureV4({
       credentials: {
         accessKeyId: credentials.accessKey,
         secretAccessKey: credentials.secretKey,
@@ -176,24 +179,33 @@ export class S3Transport implements AsyncDisposable {
   }
 
   /** The answer, whatever its status; throws a `Silence`. */
-  async send(request: S3Request): Promise<S3Answer> {
-    const deadline = AbortSignal.timeout(this.#attemptMs);
-    const signal = request.signal === undefined ? deadline : AbortSignal.any([request.signal, deadline]);
-    const reply = await this.#dispatch(request, signal);
+  send(request: S3Request): Promise<S3Answer> {
+    return new Promise((resolve, reject) => {
+      const exchange = new Exchange(request.signal, this.#attemptMs, resolve, (error) =>
+        reject(this.#silence(request, error)),
+      );
+      this.#agent.dispatch({ ...this.#signed(request), body: request.body ?? null }, exchange);
+    });
+  }
+
+  /** The answer with its body as a stream, for objects of any size; a failure of the stream is a Fault. */
+  async stream(
+    request: StreamedRequest,
+  ): Promise<Omit<S3Answer, "body"> & { readonly body: AsyncIterable<Uint8Array> }> {
+    const { body, signal } = request;
     try {
-      return { body: await readBody(reply), headers: headersOf(reply), status: reply.statusCode };
+      const reply = await this.#agent.request({
+        ...this.#signed(request),
+        body: body === undefined ? null : Readable.from(body.pieces),
+        signal: signal ?? null,
+      });
+      return { body: this.#pieces(request, reply), headers: headersOf(reply.headers), status: reply.statusCode };
     } catch (error) {
       throw this.#silence(request, error);
     }
   }
 
-  /** The answer with its body as a stream, for objects of any size; a failure of the stream is a Fault. */
-  async stream(request: S3Request): Promise<Omit<S3Answer, "body"> & { readonly body: AsyncIterable<Uint8Array> }> {
-    const reply = await this.#dispatch(request, request.signal);
-    return { body: this.#pieces(request, reply), headers: headersOf(reply), status: reply.statusCode };
-  }
-
-  async *#pieces(request: S3Request, reply: Dispatcher.ResponseData): AsyncGenerator<Uint8Array> {
+  async *#pieces(request: StreamedRequest, reply: Dispatcher.ResponseData): AsyncGenerator<Uint8Array> {
     try {
       for await (const piece of reply.body) yield piece as Uint8Array;
     } catch (error) {
@@ -201,42 +213,26 @@ export class S3Transport implements AsyncDisposable {
     }
   }
 
-  async #dispatch(request: S3Request, signal: AbortSignal | undefined): Promise<Dispatcher.ResponseData> {
-    const { body, bodySha256, headers = {}, method, path, query = {} } = request;
-    const isHeld = body === undefined || body instanceof Uint8Array;
-    const sizeBytes = body instanceof Uint8Array ? body.length : body?.sizeBytes;
-    const signed = await this.#signer.sign(
-      {
-        headers: {
-          "x-amz-content-sha256": body === undefined ? NOTHING : isHeld ? (bodySha256 ?? sha256Hex(body)) : body.sha256,
-          ...headers,
-          host: hostHeader(this.address),
-          ...(sizeBytes === undefined ? {} : { "content-length": String(sizeBytes) }),
-        },
-        hostname: this.address.host,
-        method,
-        path: encodePath(path),
-        protocol: this.address.tls ? "https:" : "http:",
-        query: { ...query },
-      },
-      { signingDate: new Date(this.#clock.now()) },
-    );
+  /** Where a request goes, with its headers and their signature. */
+  #signed(request: S3Request | StreamedRequest) {
+    const { body, headers, method, path: plain, query = {} } = request;
+    const path = encodePath(plain);
     const search = encodeQuery(query);
-    try {
-      return await this.#agent.request({
-        body: isHeld ? (body ?? null) : Readable.from(body.pieces),
-        headers: signed.headers,
-        method,
-        origin: originOf(this.address),
-        path: search === "" ? encodePath(path) : `${encodePath(path)}?${search}`,
-        signal: signal ?? null,
-      });
-    } catch (error) {
-      throw this.#silence(request, error);
-    }
+    const all: Record<string, string> = {
+      "x-amz-content-sha256": digestOf(request),
+      ...headers,
+      host: this.#host,
+    };
+    if (body !== undefined) all["content-length"] = String(body instanceof Uint8Array ? body.length : body.sizeBytes);
+    return {
+      headers: this.#signer.sign({ headers: all, method, nowMs: this.#clock.now(), path, query: search }),
+      method,
+      origin: this.#origin,
+      path: search === "" ? path : `${path}?${search}`,
+    };
   }
 
-  #silence({ method, path, signal }: S3Request, error: unknown): Silence {
+  #silence({ method, path, signal }: S3Request | StreamedRequest, error: unknown): Silence {
     const code = codeOf(error);
     const mayHaveArrived = !BEFORE_SENDING.has(code);
     const why =
@@ -246,7 +242,7 @@ export class S3Transport implements AsyncDisposable {
           ? `had no answer within ${this.#attemptMs} ms`
           : `failed: ${code}`;
     const remedy = /CERT|SSL|EPROTO/.test(code) ? TLS_REMEDY : "check that the store runs and can be reached";
-    return new Silence(`${method} ${path} at ${originOf(this.address)} ${why}; ${remedy}`, mayHaveArrived, error);
+    return new Silence(`${method} ${path} at ${this.#origin} ${why}; ${remedy}`, mayHaveArrived, error);
   }
 
   /**
@@ -263,8 +259,8 @@ export class S3Transport implements AsyncDisposable {
     },
   ): Promise<string> {
     const { headers = {}, query = {}, seconds } = signed;
-    const origin = this.address.publicOrigin ?? originOf(this.address);
-    const request = await this.#signer.presign(
+    const origin = this.address.publicOrigin ?? this.#origin;
+    const request = await this.#presigner.presign(
       {
         headers: { ...headers, host: new URL(origin).host, "x-amz-content-sha256": "UNSIGNED-PAYLOAD" },
         hostname: new URL(origin).hostname,
@@ -291,21 +287,99 @@ const codeOf = (error: unknown): string => {
   return error.name === "Error" ? error.message : error.name;
 };
 
-function headersOf({ headers }: Dispatcher.ResponseData): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value.join(", ") : (value ?? "")]),
-  );
+function digestOf(request: S3Request | StreamedRequest): string {
+  const { body } = request;
+  if (body === undefined) return NOTHING;
+  if (!(body instanceof Uint8Array)) return body.sha256;
+  return ("bodySha256" in request ? request.bodySha256 : undefined) ?? sha256Hex(body);
 }
 
-/** Reads to the end; the store may send anything, so no more than a limit is kept. */
-async function readBody({ body }: Dispatcher.ResponseData): Promise<Uint8Array> {
-  const pieces: Buffer[] = [];
-  let length = 0;
-  for await (const piece of body as AsyncIterable<Buffer>) {
-    length += piece.length;
-    if (length > MAX_ANSWER_BYTES)
-      throw new Fault("STORE_UNAVAILABLE", `the store answers with more than ${MAX_ANSWER_BYTES} bytes`);
-    pieces.push(piece);
+function headersOf(headers: Readonly<Record<string, string | string[] | undefined>>): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers))
+    found[name] = Array.isArray(value) ? value.join(", ") : (value ?? "");
+  return found;
+}
+
+/** One request and its answer, held in memory. Ends once: with the answer, a failure, the caller's signal or its deadline. */
+class Exchange implements Dispatcher.DispatchHandler {
+  readonly #answered: (answer: S3Answer) => void;
+  readonly #failed: (error: unknown) => void;
+  readonly #signal: AbortSignal | undefined;
+  readonly #deadline: NodeJS.Timeout;
+  #controller: Dispatcher.DispatchController | undefined;
+  /** Why it ended before its answer. */
+  #reason: Error | undefined;
+  #status = 0;
+  #headers: Record<string, string> = {};
+  readonly #pieces: Uint8Array[] = [];
+  #length = 0;
+
+  constructor(
+    signal: AbortSignal | undefined,
+    attemptMs: number,
+    answered: (answer: S3Answer) => void,
+    failed: (error: unknown) => void,
+  ) {
+    this.#answered = answered;
+    this.#failed = failed;
+    this.#signal = signal;
+    this.#deadline = setTimeout(() => this.#cancel(new DOMException("no answer in time", "TimeoutError")), attemptMs);
+    signal?.addEventListener("abort", this.#onAbort, { once: true });
+    if (signal?.aborted === true) this.#onAbort();
   }
-  return new Uint8Array(Buffer.concat(pieces));
+
+  readonly #onAbort = (): void => this.#cancel(new DOMException("cancelled", "AbortError"));
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    // It waited for a connection until then.
+    if (this.#reason !== undefined) controller.abort(this.#reason);
+  }
+
+  onResponseStart(
+    _: Dispatcher.DispatchController,
+    status: number,
+    headers: Readonly<Record<string, string | string[] | undefined>>,
+  ): void {
+    this.#status = status;
+    this.#headers = headersOf(headers);
+  }
+
+  /** The store may send anything, so no more than a limit is kept. */
+  onResponseData(_: Dispatcher.DispatchController, piece: Buffer): void {
+    this.#length += piece.length;
+    if (this.#length > MAX_ANSWER_BYTES) this.#cancel(new Error(`it answers with more than ${MAX_ANSWER_BYTES} bytes`));
+    else this.#pieces.push(piece);
+  }
+
+  onResponseEnd(): void {
+    this.#end();
+    const body = new Uint8Array(this.#length);
+    let at = 0;
+    for (const piece of this.#pieces) {
+      body.set(piece, at);
+      at += piece.length;
+    }
+    this.#answered({ body, headers: this.#headers, status: this.#status });
+  }
+
+  onResponseError(_: Dispatcher.DispatchController | null, error: Error): void {
+    this.#end();
+    this.#failed(this.#reason ?? error);
+  }
+
+  /** Whoever waits is told at once; the connection, when there is one, is closed. */
+  #cancel(reason: Error): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    this.#end();
+    this.#failed(reason);
+    this.#controller?.abort(reason);
+  }
+
+  #end(): void {
+    clearTimeout(this.#deadline);
+    this.#signal?.removeEventListener("abort", this.#onAbort);
+  }
 }
