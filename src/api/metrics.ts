@@ -20,7 +20,7 @@ interface UpkeepCounts {
 
 /** What became of uploads, and of what lies in chunks; counted over the life of the process. */
 interface UploadCounts {
-  outstanding(): { readonly bytes: number; readonly count: number };
+  readonly outstanding: () => { readonly bytes: number; readonly count: number };
   readonly swept: { readonly abandoned: number; readonly abandoned_bytes: number; readonly completed: number };
   readonly read: { readonly differing: number; readonly unreadable: number; readonly verified: number };
 }

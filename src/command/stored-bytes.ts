@@ -69,7 +69,8 @@ export async function checkStored(
   const flaw =
     (manifest === undefined ? undefined : await checkChunks(parts, project, manifest, hold, signal)) ??
     (await settle(parts, found, hold, signal));
-  return flaw === undefined ? { ...(manifest === undefined ? {} : { manifest }) } : { flaw };
+  if (flaw !== undefined) return { flaw };
+  return manifest === undefined ? {} : { manifest };
 }
 
 interface Found {
