@@ -1,6 +1,6 @@
 /**
- * One signed request to an S3 store and its whole answer: connections by undici, SigV4 by `sign.ts`, and by `@smithy/signature-v4` in
- * addresses for clients. Owns the connections; knows nothing of buckets' meaning.
+ * One signed request to an S3 store and its whole answer: SigV4 by `@smithy/signature-v4`, connections by undici. Owns the
+ * connections; knows nothing of buckets' meaning.
  *
  * - Every request has a deadline and may be aborted. Every answer is read to its end, or its connection is closed, so that a store
  *   in trouble never holds a connection.
@@ -14,7 +14,6 @@ import { Agent, type Dispatcher } from "undici";
 import { Fault } from "../../std/faults.ts";
 import type { Clock } from "../../std/ports.ts";
 import { hostHeader, originOf, type S3Address } from "./address.ts";
-import { encodePath, encodeQuery, HeaderSigner } from "./sign.ts";
 
 /** Below the idle time-out that MinIO is to be run with (10 s), so that this side closes first. */
 const KEEP_ALIVE_MS = 4_000;
@@ -136,13 +135,20 @@ const sha256Hex = (bytes: Uint8Array): string => hash("sha256", bytes);
 
 const NOTHING = sha256Hex(new Uint8Array());
 
+const encode = (text: string): string =>
+  encodeURIComponent(text).replaceAll(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
+const encodePath = (path: string): string => `/${path.split("/").map(encode).join("/")}`;
+const encodeQuery = (query: Readonly<Record<string, string>>): string =>
+  Object.entries(query)
+    .map(([name, value]) => `${encode(name)}=${encode(value)}`)
+    .join("&");
+
 export class S3Transport implements AsyncDisposable {
   readonly address: S3Address;
   readonly #agent: Agent;
   readonly #host: string;
   readonly #origin: string;
-  readonly #signer: HeaderSigner;
-  readonly #presigner: SignatureV4;
+  readonly #signer: SignatureV4;
   readonly #clock: Clock;
   readonly #attemptMs: number;
 
@@ -160,8 +166,7 @@ export class S3Transport implements AsyncDisposable {
     });
     this.#host = hostHeader(address);
     this.#origin = originOf(address);
-    this.#signer = new HeaderSigner(credentials, address.region);
-    this.#presigner = new SignatureV4({
+    this.#signer = new SignatureV4({
       credentials: {
         accessKeyId: credentials.accessKey,
         secretAccessKey: credentials.secretKey,
@@ -179,12 +184,13 @@ export class S3Transport implements AsyncDisposable {
   }
 
   /** The answer, whatever its status; throws a `Silence`. */
-  send(request: S3Request): Promise<S3Answer> {
+  async send(request: S3Request): Promise<S3Answer> {
+    const signed = await this.#signed(request);
     return new Promise((resolve, reject) => {
       const exchange = new Exchange(request.signal, this.#attemptMs, resolve, (error) =>
         reject(this.#silence(request, error)),
       );
-      this.#agent.dispatch({ ...this.#signed(request), body: request.body ?? null }, exchange);
+      this.#agent.dispatch({ ...signed, body: request.body ?? null }, exchange);
     });
   }
 
@@ -195,7 +201,7 @@ export class S3Transport implements AsyncDisposable {
     const { body, signal } = request;
     try {
       const reply = await this.#agent.request({
-        ...this.#signed(request),
+        ...(await this.#signed(request)),
         body: body === undefined ? null : Readable.from(body.pieces),
         signal: signal ?? null,
       });
@@ -214,18 +220,24 @@ export class S3Transport implements AsyncDisposable {
   }
 
   /** Where a request goes, with its headers and their signature. */
-  #signed(request: S3Request | StreamedRequest) {
-    const { body, headers, method, path: plain, query = {} } = request;
-    const path = encodePath(plain);
+  async #signed(request: S3Request | StreamedRequest) {
+    const { body, method, query = {} } = request;
+    const path = encodePath(request.path);
     const search = encodeQuery(query);
-    const all: Record<string, string> = {
+    const headers: Record<string, string> = {
       "x-amz-content-sha256": digestOf(request),
-      ...headers,
+      ...request.headers,
       host: this.#host,
     };
-    if (body !== undefined) all["content-length"] = String(body instanceof Uint8Array ? body.length : body.sizeBytes);
+    if (body !== undefined)
+      headers["content-length"] = String(body instanceof Uint8Array ? body.length : body.sizeBytes);
+    const { host: hostname, tls } = this.address;
+    const signed = await this.#signer.sign(
+      { headers, hostname, method, path, protocol: tls ? "https:" : "http:", query: { ...query } },
+      { signingDate: new Date(this.#clock.now()) },
+    );
     return {
-      headers: this.#signer.sign({ headers: all, method, nowMs: this.#clock.now(), path, query: search }),
+      headers: signed.headers,
       method,
       origin: this.#origin,
       path: search === "" ? path : `${path}?${search}`,
@@ -260,7 +272,7 @@ export class S3Transport implements AsyncDisposable {
   ): Promise<string> {
     const { headers = {}, query = {}, seconds } = signed;
     const origin = this.address.publicOrigin ?? this.#origin;
-    const request = await this.#presigner.presign(
+    const request = await this.#signer.presign(
       {
         headers: { ...headers, host: new URL(origin).host, "x-amz-content-sha256": "UNSIGNED-PAYLOAD" },
         hostname: new URL(origin).hostname,
