@@ -60,6 +60,7 @@ import type { ReflectionService } from "@grpc/reflection";
 import type { HealthImplementation } from "grpc-health-check";
 import { StatusSchema } from "../../gen/ts/google/rpc/status_pb.ts";
 import { assert } from "../std/assert.ts";
+import { encode } from "./encode.ts";
 import { toConnectError } from "./faults.ts";
 import type { Listener, Tls } from "./listen.ts";
 import { PLAIN_CALL, type PlainCall } from "./peer.ts";
@@ -165,7 +166,7 @@ function register(server: Server, service: DescService, spec: MethodImplSpec, va
   const { input, output, name } = spec.method;
   const path = `/${service.typeName}/${name}`;
   const serialize = (message: MessageInitShape<DescMessage>): Buffer => {
-    const bytes = toBinary(output, create(output, message));
+    const bytes = encode(output, create(output, message));
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   };
   // Not a Buffer: the fields of type bytes are views of it, and a Buffer's slice() is no copy.

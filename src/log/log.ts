@@ -9,7 +9,7 @@
  * decided here (`election.ts`), and safety never depends on it: two that lead contend for the same slot, and one learns of it.
  */
 import type { Index } from "../index/index.ts";
-import { inclusionProof, type RightEdge } from "../merkle/proofs.ts";
+import { inclusionProof, type LastProof } from "../merkle/proofs.ts";
 import type { VerifierKey } from "../note/keys.ts";
 import type { SignatureVerifier } from "../note/signatures.ts";
 import type { ValidCommit } from "../record/chain.ts";
@@ -269,7 +269,7 @@ interface Parts {
 /** A signed tree, with what the answers that it covers have in common. */
 interface Remembered extends SignedHead {
   readonly text: string;
-  readonly edge: RightEdge;
+  readonly lastProof: LastProof;
 }
 
 /** Brings in what others commit, until it is aborted. */
@@ -364,7 +364,7 @@ class OpenLog implements Log {
       entry: decoder.decode(entryBytes),
       index,
       leafHash: this.#applied.tree.read(0, index),
-      proof: inclusionProof(index, signed.size, this.#applied.tree.read, signed.edge),
+      proof: inclusionProof(index, signed.size, this.#applied.tree.read, signed.lastProof),
       size: signed.size as TreeSize,
     };
   }
@@ -611,7 +611,7 @@ class OpenLog implements Log {
   }
 
   #remember(signed: SignedHead): void {
-    this.#signed.set(signed.size, { ...signed, edge: new Map(), text: decoder.decode(signed.note) });
+    this.#signed.set(signed.size, { ...signed, lastProof: { index: 0, path: [] }, text: decoder.decode(signed.note) });
     if (this.#newest === undefined || signed.size >= this.#newest.size) this.#newest = signed;
     for (const size of this.#signed.keys()) {
       if (this.#signed.size <= SIGNED_KEPT) break;

@@ -21,43 +21,40 @@ export function subtreeRoot(lo: number, hi: number, read: NodeReader): Uint8Arra
   return nodeHash(subtreeRoot(lo, middle, read), subtreeRoot(middle, hi, read));
 }
 
-/** Roots of subtrees that end with a tree and are not complete, by their first leaf. */
-export type RightEdge = Map<number, Uint8Array>;
+/** The proof that was made last in one tree, from the root's child down; none at first. */
+export interface LastProof {
+  index: number;
+  path: readonly Uint8Array[];
+}
 
 /**
- * RFC 6962 §2.1.1: hashes from the leaf's sibling up to the root's child. Proofs in one tree have the subtrees at its end in common: an
- * `edge` that is kept for the tree of this size, empty at first, hashes each once.
+ * RFC 6962 §2.1.1: hashes from the leaf's sibling up to the root's child. The proofs of neighbours are the same above the subtree that
+ * holds both: with a `last` that is kept for the tree of this size, they are not looked up again.
  */
 export function inclusionProof(
   index: number,
   size: number,
   read: NodeReader,
-  edge: RightEdge = new Map(),
+  last: LastProof = { index: 0, path: [] },
 ): Uint8Array[] {
   assert(isCount(index) && isCount(size) && index < size, "the index is in the tree");
-  const proof: Uint8Array[] = [];
+  const path: Uint8Array[] = [];
   let lo = 0;
   let hi = size;
+  let known = last.path.length;
   while (hi - lo > 1) {
     const middle = lo + splitPoint(hi - lo);
-    if (index < middle) {
-      proof.push(hi === size ? edgeRoot(middle, size, read, edge) : subtreeRoot(middle, hi, read));
-      hi = middle;
-    } else {
-      proof.push(subtreeRoot(lo, middle, read));
-      lo = middle;
-    }
+    const isLeft = index < middle;
+    // On the same side of every split so far, both have the same siblings.
+    if (last.index < middle !== isLeft) known = 0;
+    const sibling = path.length < known ? last.path[path.length] : undefined;
+    path.push(sibling ?? (isLeft ? subtreeRoot(middle, hi, read) : subtreeRoot(lo, middle, read)));
+    if (isLeft) hi = middle;
+    else lo = middle;
   }
-  return proof.toReversed();
-}
-
-function edgeRoot(lo: number, size: number, read: NodeReader, edge: RightEdge): Uint8Array {
-  let root = edge.get(lo);
-  if (root === undefined) {
-    root = subtreeRoot(lo, size, read);
-    edge.set(lo, root);
-  }
-  return root;
+  last.index = index;
+  last.path = path;
+  return path.toReversed();
 }
 
 /** RFC 6962 §2.1.2: that the tree of size `to` extends the tree of size `from`; empty when they are equal or the first is empty. */

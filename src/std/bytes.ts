@@ -96,8 +96,8 @@ const PADDING = "=".charCodeAt(0);
 function toBase64(bytes: Uint8Array, alphabet: Uint8Array, isPadded: boolean): string {
   const groups = Math.ceil(bytes.length / 3);
   const missing = 3 * groups - bytes.length;
-  const out = new Uint8Array(4 * groups - (isPadded ? 0 : missing)).fill(PADDING);
   const end = 4 * groups - missing;
+  const out = new Uint8Array(isPadded ? 4 * groups : end);
   for (let i = 0, at = 0; at < end; i += 3, at += 4) {
     const bits = ((bytes[i] ?? 0) << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
     out[at] = alphabet[bits >>> 18] ?? 0;
@@ -105,6 +105,7 @@ function toBase64(bytes: Uint8Array, alphabet: Uint8Array, isPadded: boolean): s
     if (at + 2 < end) out[at + 2] = alphabet[(bits >>> 6) & 63] ?? 0;
     if (at + 3 < end) out[at + 3] = alphabet[bits & 63] ?? 0;
   }
+  out.fill(PADDING, end);
   return decoder.decode(out);
 }
 

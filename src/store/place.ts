@@ -20,6 +20,9 @@ export interface Placing {
 const FIRST_RETRY_MS = 50;
 const LAST_RETRY_MS = 5_000;
 
+const silent = (): Fault =>
+  new Fault("STORE_UNAVAILABLE", "the store does not say whether it wrote: look at its health, try again");
+
 /** Repeats while the store does not answer. Throws its last `Fault("STORE_UNAVAILABLE")` when patience ends. */
 export async function persist<T>(
   { clock, patienceMs = Number.POSITIVE_INFINITY, signal }: Omit<Placing, "store">,
@@ -28,10 +31,7 @@ export async function persist<T>(
   const startMs = clock.monotonic();
   for (let attempt = 0; ; attempt++) {
     signal.throwIfAborted();
-    let fault = new Fault(
-      "STORE_UNAVAILABLE",
-      "the store does not say whether it wrote: look at its health, try again",
-    );
+    let fault: Fault | undefined;
     try {
       const result = await work();
       if (result !== "unknown") return result;
@@ -39,7 +39,7 @@ export async function persist<T>(
       if (signal.aborted || !(error instanceof Fault) || error.reason !== "STORE_UNAVAILABLE") throw error;
       fault = error;
     }
-    if (clock.monotonic() - startMs > patienceMs) throw fault;
+    if (clock.monotonic() - startMs > patienceMs) throw fault ?? silent();
     await clock.sleep(Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(attempt, 10)), signal);
   }
 }

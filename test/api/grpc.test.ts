@@ -36,6 +36,7 @@ import {
 } from "../../gen/ts/connectrpc/conformance/v1/service_pb.ts";
 import { faultOf } from "../../src/api/faults.ts";
 import { type GrpcListener, type GrpcOptions, listenGrpc } from "../../src/api/grpc.ts";
+import { headerOf, peerOf } from "../../src/api/peer.ts";
 import { Fault } from "../../src/std/faults.ts";
 import { createIdentity } from "./certificate.ts";
 
@@ -381,6 +382,39 @@ describe("deadlines and cancellation", () => {
     call.cancel();
     expect(await promise).toMatchObject({ code: Code.Canceled });
     await expect.poll(() => left).toBe(true);
+  });
+
+  it("leaves the signal of a call alone that was answered", async () => {
+    let signal: AbortSignal | undefined;
+    const listener = await start({
+      unary: (_, context) => {
+        signal = context.signal;
+        return {};
+      },
+    });
+    const client = clientOf(listener);
+    await unary(client);
+    await unary(client);
+    expect(signal?.aborted).toBe(false);
+  });
+
+  it("tells single headers and the address without making Headers", async () => {
+    const seen: unknown[] = [];
+    const listener = await start({
+      unary: (_, context) => {
+        seen.push(headerOf(context, "x-one"), headerOf(context, "x-two"), headerOf(context, "x-none"));
+        seen.push(headerOf(context, "x-one-bin"), peerOf(context));
+        seen.push(context.requestHeader.get("x-two"), context.requestHeader.get("x-one-bin"));
+        return {};
+      },
+    });
+    const metadata = new Metadata();
+    metadata.set("x-one", "1");
+    metadata.add("x-two", "1");
+    metadata.add("x-two", "2");
+    metadata.set("x-one-bin", Buffer.from([1]));
+    expect((await unary(clientOf(listener), {}, metadata)).error).toBeUndefined();
+    expect(seen).toEqual(["1", "1, 2", null, "AQ", "127.0.0.1", "1, 2", "AQ"]);
   });
 
   it("ends a handler that waits for the next message", async () => {

@@ -5,6 +5,7 @@ import { type CommitFacts, itemOf as factItem, factsOf } from "../../src/fold/fa
 import { foldRecord } from "../../src/fold/fold.ts";
 import { contentIdentity } from "../../src/fold/identity.ts";
 import { keys } from "../../src/fold/view.ts";
+import { QUIET } from "../../src/identity/known-tokens.ts";
 import type { ValidItem } from "../../src/record/chain.ts";
 import type { JsonObject } from "../../src/record/json.ts";
 import { type LedgerRecord, type Link, parseRecord, recordId } from "../../src/record/record.ts";
@@ -136,6 +137,31 @@ function itemOf(index: LogIndex, id: RecordId, record: LedgerRecord, bytes: Uint
   const entry = { prev: ZERO_DIGEST, project: digestOf(record.project ?? id), record: id, seq: 0 };
   return { entry, entryBytes: new Uint8Array(), index, leaf: new Uint8Array(32), record, recordBytes: bytes };
 }
+
+it("changes no token, no entity and no other state of a run by what authentication is not asked again after", () => {
+  for (const kind of QUIET) {
+    const story = new Story();
+    const run = story.run();
+    story.start(run);
+    const links = ["decision", "parent", "principal", "revises", "run", "subject", "supersedes"].map((rel) => ({
+      rel,
+      to: rel === "run" ? run : story.ada,
+    }));
+    const body = { name: "ada", secret_sha256: HEX, status: "RUN_STATUS_FAILED", token: { sha256: HEX } };
+    const record = {
+      ...parseRecord(new RecordMaker().make({ body: {}, kind: "odd", links: [], project: story.project }).bytes),
+      body,
+      kind,
+      links,
+    };
+    const item = itemOf(story.state.size as number as LogIndex, run, record, new Uint8Array());
+    const ops = foldRecord(story.state, item);
+    expect(ops.map((op) => op.view).filter((view) => !["content", "nth", "request"].includes(view))).toEqual(
+      kind === "run.batch" ? ["run"] : [],
+    );
+    for (const { value, view } of ops) if (view === "run") expect(value).toMatchObject({ status: "running" });
+  }
+});
 
 it("knows the ledger, projects, principals and their names", () => {
   const { state, ledger, system, project, ada } = new Story();

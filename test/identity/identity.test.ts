@@ -5,6 +5,7 @@ import type { Binding, Rows, View, ViewReader, ViewRow } from "../../src/fold/vi
 import { authenticate } from "../../src/identity/authenticate.ts";
 import { authorise, callerPermissions, groupsOf, permissionsOf } from "../../src/identity/authorise.ts";
 import type { Caller } from "../../src/identity/caller.ts";
+import { KnownTokens } from "../../src/identity/known-tokens.ts";
 import {
   LEDGER_ROLES,
   PERMISSIONS,
@@ -115,6 +116,61 @@ describe("secrets", () => {
         expect(parseSecret(`dp_${text}`) === undefined || text.length === 43).toBe(true);
       }),
     );
+  });
+});
+
+describe("known tokens", () => {
+  const finish = [{ record: { kind: "run.finish" } }];
+  const batch = [{ record: { kind: "run.batch" } }, { record: { kind: "artifact" } }];
+  const told = (known: KnownTokens, v: Views, text: string, nowMs = NOW): unknown => {
+    try {
+      return known.authenticate(v, text, nowMs, origin);
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      return error.cause;
+    }
+  };
+
+  it("are told as if they were looked up", () => {
+    const known = new KnownTokens();
+    for (const text of [secret.text, runSecret.text]) {
+      for (const nowMs of [NOW, NOW + 1_000])
+        expect(known.authenticate(views(), text, nowMs, origin)).toEqual(authenticate(views(), text, nowMs, origin));
+    }
+    expect(told(known, views(), "dp_")).toBe("malformed");
+  });
+
+  it("are looked up once, until something is recorded that could end them", () => {
+    const v = views();
+    const known = new KnownTokens();
+    known.authenticate(v, runSecret.text, NOW, origin);
+    v.set("run", RUN, { status: "succeeded", batches: 0 });
+    v.set("entity", TOKEN, { kind: "token", project: LEDGER, status: "revoked", revision: TOKEN });
+    known.applied(batch);
+    expect(told(known, v, runSecret.text)).toMatchObject({ principal: ANN });
+    known.applied(finish);
+    expect(told(known, views().set("run", RUN, { status: "planned", batches: 0 }), runSecret.text)).toBe("run_ended");
+    expect(told(known, v, secret.text)).toBe("revoked");
+  });
+
+  it("are forgotten when a record is not here, and expire", () => {
+    const v = views();
+    const known = new KnownTokens();
+    known.authenticate(v, secret.text, NOW, origin);
+    expect(told(known, v, secret.text, Date.parse(LATER) - 1)).toMatchObject({ principal: ANN });
+    expect(told(known, v, secret.text, Date.parse(LATER))).toBe("expired");
+    v.set("entity", ANN, { kind: "principal", project: LEDGER, status: "disabled", revision: ANN, name: "ann" });
+    known.applied([{ record: null }]);
+    expect(told(known, v, secret.text)).toBe("disabled");
+  });
+
+  it("keep no flaw", () => {
+    const v = views();
+    const known = new KnownTokens();
+    v.set("entity", ANN, { kind: "principal", project: LEDGER, status: "disabled", revision: ANN, name: "ann" });
+    expect(told(known, v, secret.text)).toBe("disabled");
+    v.set("entity", ANN, { kind: "principal", project: LEDGER, status: "active", revision: ANN, name: "ann" });
+    expect(told(known, v, secret.text)).toMatchObject({ principal: ANN });
   });
 });
 

@@ -51,6 +51,20 @@ describe("known answers of RFC 6962", () => {
     }
   });
 
+  it("are the same with what is known of the proof before", () => {
+    fc.assert(
+      fc.property(fc.integer({ max: 600, min: 1 }), fc.array(fc.nat(), { maxLength: 40 }), (size, picks) => {
+        const last = { index: 0, path: [] };
+        for (const pick of picks) {
+          const index = pick % size;
+          expect(inclusionProof(index, size, STORE.read, last)).toEqual(inclusionProof(index, size, STORE.read));
+          const next = Math.min(index + 1, size - 1);
+          expect(inclusionProof(next, size, STORE.read, last)).toEqual(inclusionProof(next, size, STORE.read));
+        }
+      }),
+    );
+  });
+
   it("consistency proofs", () => {
     expect(rfc.consistency).toHaveLength(44);
     for (const { from, to, proof } of rfc.consistency) {

@@ -6,6 +6,7 @@ import {
   getOption,
   type Message,
   ScalarType,
+  toJson,
 } from "@bufbuild/protobuf";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -61,6 +62,9 @@ function valueOf(field: DescField, depth: number): fc.Arbitrary<unknown> {
     .filter((n) => n !== 0 || !["size", "treeSize"].includes(field.localName));
 }
 
+const holdsMinusZero = (value: unknown): boolean =>
+  typeof value === "object" && value !== null ? Object.values(value).some(holdsMinusZero) : Object.is(value, -0);
+
 describe("every kind", () => {
   it.each(kinds)("%s: what is sent comes back from the bytes", (kind) => {
     const { schema } = KINDS[kind];
@@ -77,6 +81,37 @@ describe("every kind", () => {
         const read = parseCanonical(canonicalBytes(body)) as JsonObject;
         checkBody(kind, read);
         expect(bodyFromMessage(kind, messageFromBody(kind, read) ?? message)).toEqual(read);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it.each(kinds)("%s: a body is the message's ProtoJSON, with sets in order", (kind) => {
+    const { schema } = KINDS[kind];
+    /** Equal for lists that are equal as sets. */
+    const plain = (value: unknown): unknown =>
+      Array.isArray(value)
+        ? [...new Set(value.map((item) => JSON.stringify(plain(item))))].toSorted()
+        : typeof value === "object" && value !== null
+          ? Object.fromEntries(
+              Object.entries(value)
+                .toSorted(([a], [b]) => (a < b ? -1 : 1))
+                .map(([name, member]) => [name, plain(member)]),
+            )
+          : value;
+    fc.assert(
+      fc.property(messageOf(schema), (message) => {
+        let body: JsonObject;
+        try {
+          body = bodyFromMessage(kind, message);
+        } catch {
+          return;
+        }
+        const json = toJson(schema, message, { useProtoFieldName: true });
+        // What becomes of -0 is told below.
+        fc.pre(!holdsMinusZero(json));
+        expect(plain(body)).toEqual(plain(json));
+        expect(Object.keys(body)).toEqual(Object.keys(body).toSorted());
       }),
       { numRuns: 50 },
     );
