@@ -1,7 +1,7 @@
 /** What records do to the views, told as small stories. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { type CommitFacts, factsOf, itemOf as factItem } from "../../src/fold/facts.ts";
+import { type CommitFacts, itemOf as factItem, factsOf } from "../../src/fold/facts.ts";
 import { foldRecord } from "../../src/fold/fold.ts";
 import { contentIdentity } from "../../src/fold/identity.ts";
 import { keys } from "../../src/fold/view.ts";
