@@ -79,6 +79,7 @@ const CODES = {
   REPLICA_BEHIND: Code.Unavailable,
   REQUEST_ID_REUSED: Code.AlreadyExists,
   REQUEST_INVALID: Code.InvalidArgument,
+  RETENTION_SHORTENED: Code.FailedPrecondition,
   RETRY_OF_ACTIVE: Code.FailedPrecondition,
   RUNS_ACTIVE: Code.FailedPrecondition,
   RUN_NOT_PLANNED: Code.FailedPrecondition,

@@ -18,6 +18,7 @@ import { LedgerService } from "../../gen/ts/animus/datapilot/v1/ledger_pb.ts";
 import { LineageService } from "../../gen/ts/animus/datapilot/v1/lineage_pb.ts";
 import { ModelService } from "../../gen/ts/animus/datapilot/v1/model_pb.ts";
 import type { GetRequest, ListRequest, WriteResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
+import { RetentionService } from "../../gen/ts/animus/datapilot/v1/retention_pb.ts";
 import { EnvironmentService, RunService } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import { StatusService } from "../../gen/ts/animus/datapilot/v1/status_pb.ts";
 import { approve, reject } from "../command/approve.ts";
@@ -37,6 +38,7 @@ import { createModelVersion } from "../command/create-model-version.ts";
 import { createPolicy } from "../command/create-policy.ts";
 import { createPrincipal, updatePrincipal } from "../command/create-principal.ts";
 import { createProject } from "../command/create-project.ts";
+import { createRetention } from "../command/create-retention.ts";
 import { createRoleBinding } from "../command/create-role-binding.ts";
 import { createSchema } from "../command/create-schema.ts";
 import { createToken } from "../command/create-token.ts";
@@ -291,6 +293,14 @@ export function createServices(edge: Edge): readonly Served[] {
         traverse: reading(call(traverse)),
       },
     ],
+    [
+      RetentionService,
+      {
+        createRetention: write(createRetention),
+        getRetention: getOf("retention", "retentions"),
+        listRetentions: listOf("retention"),
+      },
+    ],
     [EvidenceService, { exportEvidence: call(exportEvidence) }],
   ];
   return table.map(([service, methods]) => {
@@ -325,6 +335,7 @@ export function reflectionDescriptors(): Uint8Array {
     ModelService,
     PolicyService,
     LineageService,
+    RetentionService,
     EvidenceService,
   ])
     add(service.file);

@@ -14,6 +14,7 @@ import { LedgerService } from "../../gen/ts/animus/datapilot/v1/ledger_pb.ts";
 import { LineageService } from "../../gen/ts/animus/datapilot/v1/lineage_pb.ts";
 import { ModelService } from "../../gen/ts/animus/datapilot/v1/model_pb.ts";
 import type { ListRequestSchema, ListResponse } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
+import { RetentionService } from "../../gen/ts/animus/datapilot/v1/retention_pb.ts";
 import { EnvironmentService, RunService } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import { StatusService } from "../../gen/ts/animus/datapilot/v1/status_pb.ts";
 import { BadRequestSchema, ErrorInfoSchema } from "../../gen/ts/google/rpc/error_details_pb.ts";
@@ -41,6 +42,7 @@ const SERVICES = {
   policy: PolicyService,
   projects: ProjectService,
   quality: QualityService,
+  retention: RetentionService,
   run: RunService,
   status: StatusService,
 } as const satisfies Record<string, DescService>;

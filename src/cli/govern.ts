@@ -9,6 +9,7 @@ import {
   PrincipalSchema,
   PrincipalType,
   ProjectSchema,
+  RetentionMode,
 } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
 import { Meaning, PolicySchema, Severity } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
 import {
@@ -98,6 +99,31 @@ export function addAccess(program: Command, io: Io): void {
     },
     summary: "make a project",
     words: "create <name>",
+  });
+  declare(project, io, {
+    example: "datapilot project retain fraud scorers --days 7300 --basis 'Models are kept for twenty years'",
+    options: [
+      ["--days <days>", "for how long its artifacts are held from when a record names them"],
+      ["--basis <text>", "on what grounds"],
+      REQUEST_ID,
+    ],
+    run: async (c) => {
+      const [name = "", retention = ""] = c.args;
+      const response = await c.connect().retention.createRetention({
+        project: name,
+        requestId: c.text("requestId") ?? "",
+        retention: {
+          basis: required("--basis", c.text("basis")),
+          days: c.number("days") ?? 0,
+          mode: RetentionMode.PERIOD,
+          name: retention,
+        },
+      });
+      c.show(WriteResponseSchema, response, (m) => written(io, m));
+    },
+    summary:
+      "hold a project's artifacts for longer than the ledger's own term (`_ledger`: those of all); it is never taken back",
+    words: "retain <name> <retention>",
   });
   declare(project, io, {
     example: "datapilot project list",

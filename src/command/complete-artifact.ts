@@ -115,7 +115,7 @@ async function verify(
   const chunks: string[] = [];
   const project = writableProject(deps, caller, request.project);
   if (project === undefined || artifacts.length > MAX_BATCH) return { chunks, flaws, project: undefined };
-  const hold = request.validateOnly ? undefined : retainUntil(deps);
+  const hold = request.validateOnly ? undefined : retainUntil(deps, project);
   const seen = new Set<string>();
   for (const artifact of artifacts) {
     const { digest } = artifact;

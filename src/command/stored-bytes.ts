@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import type { Artifact } from "../../gen/ts/animus/datapilot/record/v1/data_pb.ts";
-import { createRetention } from "../log/retention.ts";
+import { artifactDays, createRetention, floorDays } from "../log/retention.ts";
 import { sha256Hex } from "../merkle/hash.ts";
 import {
   CHUNKS_MEDIA_TYPE,
@@ -13,7 +13,6 @@ import {
   MAX_CHUNK_MANIFEST_BYTES,
   parseChunkManifest,
 } from "../record/chunks.ts";
-import { assertDefined } from "../std/assert.ts";
 import { type Digest, digestOf, idOf, type RecordId } from "../std/brand.ts";
 import { each } from "../std/each.ts";
 import { Fault } from "../std/faults.ts";
@@ -39,14 +38,10 @@ export interface StoredBlob {
 
 const keyOf = ({ digest, project }: StoredBlob): string => artifactKey(digestOf(project), digest);
 
-/** Until when what is recorded now is held: the ledger's own floor. */
-export function retainUntil({ clock, log }: Pick<Deps, "clock" | "log">): number {
+/** Until when what a project records now is held: the ledger's own floor, or longer. */
+export function retainUntil({ clock, log }: Pick<Deps, "clock" | "log">, project: RecordId): number {
   using reader = log.index.reader();
-  const ledger = assertDefined(reader.get("ledger", ""), "an open log has a `ledger` record").value.record;
-  const days = assertDefined(reader.record(ledger), "the `ledger` record is there").record.body[
-    "default_retention_days"
-  ];
-  return createRetention(clock, Number(days))();
+  return createRetention(clock, artifactDays(reader, project, floorDays(reader)))();
 }
 
 /** What was found: nothing against it, and the manifest where it is one; or the fault. */

@@ -99,7 +99,13 @@ export class UploadSweeper implements AsyncDisposable {
       outstanding.release(project, [digest]);
       return;
     }
-    const checked = await checkStored(this.#parts, project, artifact, retainUntil(this.#parts), this.#stop.signal);
+    const checked = await checkStored(
+      this.#parts,
+      project,
+      artifact,
+      retainUntil(this.#parts, project),
+      this.#stop.signal,
+    );
     if (checked.flaw !== undefined) {
       // Other bytes, or chunks that may still come.
       if (!outstanding.defer(upload, clock.now())) this.#giveUp(upload);

@@ -28,6 +28,7 @@ export const PERMISSIONS = [
   "quality.report",
   "quality.write",
   "read",
+  "retention.write",
   "run.cancel",
   "run.report",
   "run.write",
@@ -73,12 +74,13 @@ export const ROLES = {
     "project.admin",
     "binding.write",
     "principal.write",
+    "retention.write",
     "run.cancel",
     "audit",
     "evidence.export",
   ],
   auditor: ["read", "artifact.read", "audit", "evidence.export", "log.read"],
-  operator: ["ledger.operate", "log.read", "project.create"],
+  operator: ["ledger.operate", "log.read", "project.create", "retention.write"],
 } as const satisfies Readonly<Record<string, readonly Permission[]>>;
 
 export type Role = keyof typeof ROLES;

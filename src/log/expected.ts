@@ -9,6 +9,7 @@ import { type NodeReader, subtreeRoot } from "../merkle/proofs.ts";
 import { entriesPath, fullTiles, TILE_WIDTH, tilePath } from "../merkle/tiles.ts";
 import { parseCheckpoint } from "../note/checkpoint.ts";
 import { parseNote } from "../note/note.ts";
+import { chunksOf, isChunked, MAX_CHUNK_MANIFEST_BYTES, parseChunkManifest } from "../record/chunks.ts";
 import { type Digest, digestOf, parseRecordId, type RecordId } from "../std/brand.ts";
 import { equalBytes, formatHex } from "../std/bytes.ts";
 import { parseTime } from "../std/ports.ts";
@@ -29,6 +30,8 @@ export interface ExpectedObject {
   readonly termDays: number;
   /** Until when it was locked at first, as far as the log says. */
   readonly lockedUntil: number;
+  /** Until when it is to be locked now: an artifact may have been given a longer term since. */
+  readonly wantedUntil: number;
   readonly content:
     | { isRight(body: Uint8Array): boolean }
     /** Too long to be held in memory. */
@@ -58,22 +61,19 @@ export class Expectations {
     const from = parseTime(time) ?? 0;
     // Rounded up to a day, a lock of yesterday is a day short of today's.
     const lockedUntil = from + (floorDays(reader, first) - 1) * DAY_MS;
-    const usual = { lockedUntil, termDays };
+    const usual = { lockedUntil, termDays, wantedUntil: lockedUntil };
     const objects: ExpectedObject[] = [
       { ...usual, content: { isRight: (body) => sha256Hex(body) === hash }, key: commitKey(n), type: "commit" },
     ];
     const { materialised, published } = this.#index.watermark;
-    for (let i: number = first; i < Math.min(size, materialised); i++) {
+    for (let i: number = first; i < size; i++) {
       const entry = reader.entry(i);
       if (entry === undefined) continue;
       const digest = digestOf(entry.record);
-      objects.push({
-        ...usual,
-        content: { isRight: (body) => sha256Hex(body) === digest },
-        key: recordKey(digest),
-        type: "record",
-      });
-      if (entry.kind === "artifact") objects.push(...this.#artifact(reader, entry.record, entry.project, usual));
+      const isRight = (body: Uint8Array): boolean => sha256Hex(body) === digest;
+      if (i < materialised) objects.push({ ...usual, content: { isRight }, key: recordKey(digest), type: "record" });
+      if (entry.kind === "artifact")
+        objects.push(...(await this.#artifact(reader, entry.record, entry.project, { ...usual, from }, signal)));
     }
     objects.push(...this.#tiles(first, Math.min(size, published), usual));
     if (size <= published && reader.entry(size - 1)?.kind === "ledger.seal")
@@ -81,32 +81,46 @@ export class Expectations {
     return objects;
   }
 
-  #artifact(
+  /** The bytes that a record names, and the chunks that they name where they are a manifest. */
+  async #artifact(
     reader: IndexReader,
     record: RecordId,
     project: RecordId,
-    usual: Pick<ExpectedObject, "lockedUntil" | "termDays">,
-  ): ExpectedObject[] {
-    const { digest, size_bytes: sizeBytes = 0 } = reader.record(record)?.record.body ?? {};
+    { from, ...usual }: Pick<ExpectedObject, "lockedUntil" | "termDays" | "wantedUntil"> & { readonly from: number },
+    signal: AbortSignal,
+  ): Promise<ExpectedObject[]> {
+    const body = reader.record(record)?.record.body ?? {};
+    const { digest, size_bytes: sizeBytes = 0 } = body;
     const id = typeof digest === "string" ? parseRecordId(digest) : undefined;
     if (id === undefined || typeof sizeBytes !== "number") return [];
-    const sha256 = digestOf(id);
     const termDays = artifactDays(reader, project, usual.termDays);
-    return [
-      {
-        ...usual,
-        content: { sha256, sizeBytes },
-        key: artifactKey(digestOf(project), sha256),
-        termDays,
-        type: "artifact",
-      },
-    ];
+    const wantedUntil = Math.max(usual.wantedUntil, from + (termDays - 1) * DAY_MS);
+    const object = (sha256: Digest, size: number): ExpectedObject => ({
+      ...usual,
+      content: { sha256, sizeBytes: size },
+      key: artifactKey(digestOf(project), sha256),
+      termDays,
+      type: "artifact",
+      wantedUntil,
+    });
+    const own = object(digestOf(id), sizeBytes);
+    if (!isChunked(body) || sizeBytes > MAX_CHUNK_MANIFEST_BYTES) return [own];
+    const isRight = (bytes: Uint8Array): boolean => sha256Hex(bytes) === digestOf(id);
+    const found = await readRight(this.#store, own.key, isRight, { signal });
+    // What is wrong with the manifest itself is found where it is looked at.
+    if (found?.isRight !== true) return [own];
+    try {
+      return [own, ...[...chunksOf(parseChunkManifest(found.body))].map(([chunk, size]) => object(chunk, size))];
+    } catch (error) {
+      if (error instanceof Violation) return [own];
+      throw error;
+    }
   }
 
   *#tiles(
     first: number,
     size: number,
-    usual: Pick<ExpectedObject, "lockedUntil" | "termDays">,
+    usual: Pick<ExpectedObject, "lockedUntil" | "termDays" | "wantedUntil">,
   ): Generator<ExpectedObject> {
     const tile = (path: string, bytes: () => Uint8Array): ExpectedObject => ({
       ...usual,

@@ -29,5 +29,17 @@ export function floorDays(reader: IndexReader, entry: number = reader.size - 1):
   return Number(reader.record(id)?.record.body["default_retention_days"]);
 }
 
-/** Days for which artifacts of a project are held: never less than the floor. */
-export const artifactDays = (_reader: IndexReader, _project: RecordId, floor: number): number => floor;
+/** Retentions of a project that are looked at. */
+const MAX_RETENTIONS = 1_000;
+
+/** Days for which artifacts of a project are held: the longest of the floor and what retentions of the project and of all say. */
+export function artifactDays(reader: IndexReader, project: RecordId, floor: number): number {
+  let days = floor;
+  for (const owner of [project, assertDefined(reader.entry(0), "entry 0 is the genesis").record])
+    for (const index of reader.list({ kinds: ["retention"], limit: MAX_RETENTIONS, project: owner, reverse: true })) {
+      const id = assertDefined(reader.entry(index), "a listed entry is there").record;
+      const said = reader.record(id)?.record.body["days"];
+      if (typeof said === "number") days = Math.max(days, said);
+    }
+  return days;
+}

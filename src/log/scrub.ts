@@ -231,7 +231,7 @@ class Scrub {
           ? "its lock is none that binds everybody"
           : `its lock ends ${formatTime(retainUntil)}, the log asks for ${formatTime(object.lockedUntil)}`,
       );
-    if (isShort || isLoose || isDue(retainUntil, now, object.termDays)) {
+    if (isShort || isLoose || retainUntil < object.wantedUntil || isDue(retainUntil, now, object.termDays)) {
       const until = createRetention(clock, object.termDays)();
       if (await persist(this.#asking, () => prolongTo(store, object.key, look.versionId, until, signal)))
         this.#counts.prolonged++;

@@ -42,9 +42,9 @@ async function* shown(objects: AsyncIterable<ObjectInfo>, at: (done: number) => 
 }
 
 function rows({ classes }: RetentionReport): string[][] {
-  return classes.flatMap(({ class: name, due, months, objects, unlocked }) => [
-    [name, String(objects), String(unlocked), String(due), ""],
-    ...months.map(({ month, objects: count }) => ["", String(count), "", "", month]),
+  return classes.flatMap(({ class: name, due, longer, months, objects, unlocked }) => [
+    [name, String(objects), String(unlocked), String(due), String(longer), ""],
+    ...months.map(({ month, objects: count }) => ["", String(count), "", "", "", month]),
   ]);
 }
 
@@ -66,7 +66,7 @@ async function report(c: Context, store: ObjectStore, days: number): Promise<voi
           "red",
           `${found.unlocked} are not locked, ${found.due} for less than a quarter of their term; the leader prolongs them, or: datapilot retention --renew`,
         );
-    return `${table(["class", "objects", "not locked", "due", "locks end in"], rows(found))}term of ${days} days: ${words}\n`;
+    return `${table(["class", "objects", "not locked", "due", "longer", "locks end in"], rows(found))}term of ${days} days: ${words}\n`;
   });
   if (found.due + found.unlocked > 0) throw new Exit(EXIT.answerIsNo, "", "");
 }

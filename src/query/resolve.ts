@@ -43,6 +43,7 @@ export const BY_DIGEST: Readonly<Record<string, string>> = {
   operations: "operation",
   reports: "quality.report",
   requests: "approval.request",
+  retentions: "retention",
   runs: "run",
   seals: "ledger.seal",
   starts: "run.start",

@@ -35,6 +35,7 @@ const SCHEMAS = {
   principal: access.PrincipalSchema,
   project: access.ProjectSchema,
   "quality.report": data.QualityReportSchema,
+  retention: access.RetentionSchema,
   "role.binding": access.RoleBindingSchema,
   run: execution.RunSchema,
   "run.batch": execution.RunBatchSchema,

@@ -23,6 +23,8 @@ export interface ClassRetention {
   readonly unlocked: number;
   /** Locked for less than a quarter of the term. */
   readonly due: number;
+  /** Locked for longer than the term: artifacts of projects that hold them for longer. */
+  readonly longer: number;
   /** Months in which locks end, ascending. */
   readonly months: readonly { readonly month: string; readonly objects: number }[];
 }
@@ -38,6 +40,7 @@ interface Counted {
   objects: number;
   unlocked: number;
   due: number;
+  longer: number;
   readonly months: Map<string, number>;
 }
 
@@ -53,7 +56,7 @@ export async function reportRetention(
   termDays: number,
 ): Promise<RetentionReport> {
   const counted = new Map<Class, Counted>(
-    CLASSES.map((name) => [name, { due: 0, months: new Map(), objects: 0, unlocked: 0 }]),
+    CLASSES.map((name) => [name, { due: 0, longer: 0, months: new Map(), objects: 0, unlocked: 0 }]),
   );
   for await (const { key, retainUntil = 0 } of objects) {
     const own = counted.get(classOf(key));
@@ -64,6 +67,8 @@ export async function reportRetention(
       const month = new Date(retainUntil).toISOString().slice(0, 7);
       own.months.set(month, (own.months.get(month) ?? 0) + 1);
       if (isDue(retainUntil, nowMs, termDays)) own.due++;
+      // Rounded up to a day, and the clock of the store may be a little ahead.
+      if (retainUntil - nowMs > (termDays + 2) * DAY_MS) own.longer++;
     }
   }
   const classes = [...counted]
