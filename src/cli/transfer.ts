@@ -54,6 +54,7 @@ const PIECE_BYTES = 1 << 20;
 /** Slower than a server hashes what its store does not vouch for. */
 const CHECKED_BYTES_PER_MS = 20_000;
 const CALL_MS = 60_000;
+const MAX_CALL_MS = 86_400_000;
 
 /** How files are split: it changes what they are known by, so whoever compares must split alike. */
 export interface Splitting {
@@ -111,7 +112,7 @@ function* walk(at: string): Generator<string> {
   else if (stat.isFile()) yield at;
 }
 
-export async function hashFile(file: string): Promise<string> {
+async function hashFile(file: string): Promise<string> {
   const hash = createHash("sha256");
   await pipeline(createReadStream(file), hash);
   return `sha256:${hash.digest("hex")}`;
@@ -150,7 +151,7 @@ export async function splitFile(file: string, sizeBytes: number, chunkBytes: num
 }
 
 /** What a file is known by, and how it is split. */
-async function identityOf(
+export async function identityOf(
   file: string,
   { aboveBytes, chunkBytes }: Splitting,
 ): Promise<Pick<LocalFile, "chunked" | "digest" | "sizeBytes">> {
@@ -227,7 +228,9 @@ export async function upload(io: Io, connection: Connection, files: readonly Loc
     const read = unique.reduce((sum, f) => sum + contentBytes(f), 0);
     const done = await artifact.batchCompleteArtifacts(
       { artifacts: bodies, project },
-      unique.some((f) => f.chunked !== undefined) ? { timeoutMs: CALL_MS + read / CHECKED_BYTES_PER_MS } : {},
+      unique.some((f) => f.chunked !== undefined)
+        ? { timeoutMs: Math.min(MAX_CALL_MS, Math.ceil(CALL_MS + read / CHECKED_BYTES_PER_MS)) }
+        : {},
     );
     const records = new Map(done.responses.map((r, i) => [unique[i]?.digest, r.resource?.record ?? ""]));
     for (const f of batch) out.push({ ...f, record: records.get(f.digest) ?? "" });

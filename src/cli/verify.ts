@@ -18,7 +18,7 @@ import { type ProofReport, verifyProof } from "../verify/proof.ts";
 import { type Check, exitCodeOf } from "../verify/report.ts";
 import { type Context, declare, UsageError } from "./command.ts";
 import { EXIT, Exit, type Io, paint, printable, progress } from "./io.ts";
-import { hashFile } from "./transfer.ts";
+import { identityOf, splittingOf } from "./transfer.ts";
 
 export interface VerifyPorts {
   /** Native signatures with the strict rules. */
@@ -259,7 +259,7 @@ export function addVerify(program: Command, io: Io, ports: VerifyPorts): void {
       const proof = c.text("proof");
       if (proof === undefined) throw new UsageError("--proof FILE is needed: the receipt of the record.");
       const file = c.text("file");
-      const content = file === undefined ? undefined : await hashFile(file);
+      const content = file === undefined ? undefined : (await identityOf(file, splittingOf(io))).digest;
       const report = await asked(() =>
         verifyProof(readFileSync(proof), readFileSync(c.args[0] ?? ""), trustOf(c, ports), limitsOf(c), content),
       );

@@ -81,6 +81,11 @@ export class OutstandingUploads {
     return due;
   }
 
+  /** Whether it was neither completed nor given up since. */
+  holds({ artifact, project }: Upload): boolean {
+    return this.#uploads.has(keyOf(project, artifact.digest));
+  }
+
   /** Looks at it later again, less and less often. False, and forgotten, once what was put is not locked any more. */
   defer({ artifact, project }: Upload, nowMs: number): boolean {
     const key = keyOf(project, artifact.digest);

@@ -83,6 +83,8 @@ export class UploadSweeper implements AsyncDisposable {
     const { signal } = this.#stop;
     const { artifact, isChunk, project } = upload;
     const outstanding = outstandingOf(log);
+    // A manifest that was completed meanwhile took its chunks along.
+    if (!outstanding.holds(upload)) return;
     const key = artifactKey(digestOf(project), digestOf(artifact.digest as RecordId));
     if ((await store.head("ledger", key, { signal })) === null) this.#giveUp(upload);
     else if (isChunk) {
@@ -130,7 +132,9 @@ export class UploadSweeper implements AsyncDisposable {
     return isWanted(reader, upload);
   }
 
-  #giveUp({ artifact: { digest, sizeBytes }, principal, project }: Upload): void {
+  #giveUp(upload: Upload): void {
+    const { artifact, principal, project } = upload;
+    const { digest, sizeBytes } = artifact;
     outstandingOf(this.#parts.log).release(project, [digest]);
     this.#swept.abandoned++;
     this.#swept.abandoned_bytes += sizeBytes;

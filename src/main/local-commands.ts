@@ -236,7 +236,7 @@ export const createServerSpec = (): Spec => ({
       `objects of the bucket that the leader looks at again in a second, to find what was changed (default ${SCRUB_RATE}; 0 for none)`,
     ],
     ["--scrub-pause <seconds>", "rest between two looks at the whole bucket (default 600)"],
-    ["--upload-quota <MiB>", "how much of a project may be declared and not completed (default 1048576, 1 TiB)"],
+    ["--upload-quota <mib>", "MiB of a project that may be declared and not completed (default 1048576, 1 TiB)"],
     ["--log-level <level>", "debug, info, warn or error (default info)"],
   ],
   remote: false,

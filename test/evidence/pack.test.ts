@@ -1,10 +1,19 @@
 /** Packs of a real ledger: what they hold for whom, that they verify, and that the same question gives the same bytes. */
+import { create } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  CompleteArtifactRequestSchema,
+  CreateArtifactRequestSchema,
+} from "../../gen/ts/animus/datapilot/v1/artifact_pb.ts";
+import { completeArtifact } from "../../src/command/complete-artifact.ts";
+import { createArtifact } from "../../src/command/create-artifact.ts";
 import { buildPack, type PackRequest } from "../../src/evidence/pack.ts";
 import type { Seal } from "../../src/log/log.ts";
 import { nativeVerifier } from "../../src/log/native-verifier.ts";
+import { sha256Hex } from "../../src/merkle/hash.ts";
 import { formatNote } from "../../src/note/note.ts";
 import { parseTrustPolicy } from "../../src/note/trust-policy.ts";
+import { CHUNKS_MEDIA_TYPE, formatChunkManifest } from "../../src/record/chunks.ts";
 import { assertDefined } from "../../src/std/assert.ts";
 import { type Digest, digestOf, parseRecordId, type RecordId, type TreeSize } from "../../src/std/brand.ts";
 import { concat, utf8 } from "../../src/std/bytes.ts";
@@ -12,9 +21,9 @@ import type { Fault } from "../../src/std/faults.ts";
 import { DEFAULT_LIMITS } from "../../src/verify/limits.ts";
 import { type PackOptions, verifyPack } from "../../src/verify/pack.ts";
 import { COMMIT, Lab } from "../command/lab.ts";
-import { createWorld, newProject, ORIGIN, type World } from "../command/world.ts";
+import { createWorld, newProject, ORIGIN, put, type World } from "../command/world.ts";
 import { GOVERNED_KEYS } from "../verify/governed.ts";
-import { partsOf } from "../verify/pack-lab.ts";
+import { agreeing, archiveOf, partsOf } from "../verify/pack-lab.ts";
 
 let world: World;
 let seal: Seal;
@@ -243,5 +252,39 @@ describe("anchors", () => {
     await expect(build({ anchors: [utf8("hello")] })).rejects.toMatchObject({
       reason: "REQUEST_INVALID",
     } satisfies Partial<Fault>);
+  });
+});
+
+describe("content in chunks", () => {
+  it("is in the pack with its manifest, and verifies", async () => {
+    const { deps } = world;
+    const member = await world.member("fraud", "contributor");
+    const parts = ["0123", "4567", "89"].map(utf8);
+    const manifest = formatChunkManifest({
+      chunkBytes: 4,
+      chunks: parts.map(sha256Hex),
+      sha256Claimed: sha256Hex(concat(...parts)),
+      sizeBytes: 10,
+    });
+    const send = async (bytes: Uint8Array, isChunk: boolean, mediaType = "") => {
+      const body = { digest: `sha256:${sha256Hex(bytes)}`, mediaType, sizeBytes: bytes.length };
+      const request = create(CreateArtifactRequestSchema, { artifact: body, isChunk, project: "fraud" });
+      await put(world, (await createArtifact(deps, member, request)).uploadUrl, bytes);
+      return body;
+    };
+    for (const part of parts) await send(part, true);
+    const body = await send(manifest, false, CHUNKS_MEDIA_TYPE);
+    const request = create(CompleteArtifactRequestSchema, { artifact: body, project: "fraud" });
+    const root = idOf((await completeArtifact(deps, member, request)).resource?.record ?? "");
+    seal = await deps.log.seal();
+    const names = (bytes: Uint8Array) => partsOf(bytes).flatMap((p) => (p.name.startsWith("blobs/") ? [p.name] : []));
+    const { bytes } = await build({ blobs: () => true, roots: [root] });
+    expect(names(bytes)).toEqual([...parts, manifest].map((p) => `blobs/${sha256Hex(p)}`).toSorted());
+    expect((await verify(bytes)).report.verdict).toBe("pass");
+    const bare = await build({ roots: [root] });
+    expect(names(bare.bytes)).toEqual([]);
+    expect((await verify(bare.bytes)).report.verdict).toBe("pass");
+    const short = partsOf(bytes).filter((p) => p.name !== `blobs/${sha256Hex(parts[1] ?? manifest)}`);
+    await expect(verify(archiveOf(agreeing(short)))).rejects.toThrow("artifact.missing");
   });
 });

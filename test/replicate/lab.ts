@@ -6,6 +6,7 @@ import { formatNote } from "../../src/note/note.ts";
 import { parseTrustPolicy } from "../../src/note/trust-policy.ts";
 import { canonicalBytes } from "../../src/record/canonical.ts";
 import { CommitChain } from "../../src/record/chain.ts";
+import { CHUNKS_MEDIA_TYPE, formatChunkManifest } from "../../src/record/chunks.ts";
 import { formatCommit } from "../../src/record/commit.ts";
 import type { JsonObject } from "../../src/record/json.ts";
 import { formatRecord, parseRecord, recordId } from "../../src/record/record.ts";
@@ -93,6 +94,28 @@ export class Lab {
     await this.record("artifact", { digest: `sha256:${digest}`, size_bytes: bytes.length }, `artifact-${digest}`);
     this.artifacts.set(key, bytes);
     return key;
+  }
+
+  /** Content in chunks, and the record of its manifest; keys of the manifest and of the chunks. */
+  async chunked(texts: readonly string[], claim = sha256(utf8(texts.join("")))): Promise<string[]> {
+    const parts = texts.map(utf8);
+    const bytes = formatChunkManifest({
+      chunkBytes: assertDefined(parts[0], "a chunk").length,
+      chunks: parts.map(sha256),
+      sha256Claimed: claim,
+      sizeBytes: parts.reduce((sum, p) => sum + p.length, 0),
+    });
+    const digest = sha256(bytes);
+    const keys = [bytes, ...parts].map((part) => {
+      const key = artifactKey(digestOf(this.project), sha256(part));
+      this.artifacts.set(key, part);
+      return key;
+    });
+    for (const key of new Set(keys))
+      await this.store.create("ledger", key, assertDefined(this.artifacts.get(key), key), { retainUntil: NOW_MS * 2 });
+    const body = { digest: `sha256:${digest}`, media_type: CHUNKS_MEDIA_TYPE, size_bytes: bytes.length };
+    await this.record("artifact", body, `artifact-${digest}`);
+    return keys;
   }
 
   /** A person whose printed name is held apart. */

@@ -7,10 +7,11 @@ import { inclusionProof } from "../../src/merkle/proofs.ts";
 import { formatVkey, parseVkey } from "../../src/note/keys.ts";
 import { formatNote } from "../../src/note/note.ts";
 import { formatProofFile } from "../../src/note/proof-file.ts";
+import { CHUNKS_MEDIA_TYPE, type ChunkManifest, formatChunkManifest } from "../../src/record/chunks.ts";
 import type { JsonObject } from "../../src/record/json.ts";
 import { assertDefined } from "../../src/std/assert.ts";
 import { type Digest, digestOf, idOf, type RecordId } from "../../src/std/brand.ts";
-import { utf8 } from "../../src/std/bytes.ts";
+import { concat, utf8 } from "../../src/std/bytes.ts";
 import { governedFiles } from "./governed.ts";
 import {
   archiveOf,
@@ -69,6 +70,15 @@ export interface Vector {
 }
 
 const BLOB = utf8("id,weight\n1,3750\n2,3800\n");
+/** Content in chunks, where one chunk comes twice. */
+const CHUNKS = ["0123", "4567", "0123", "89"].map(utf8);
+const MANIFEST: ChunkManifest = {
+  chunkBytes: 4,
+  chunks: CHUNKS.map(sha256Hex),
+  sha256Claimed: sha256Hex(concat(...CHUNKS)),
+  sizeBytes: 14,
+};
+const DISTINCT = [CHUNKS[0], CHUNKS[1], CHUNKS[3]].map((c) => assertDefined(c, "a chunk"));
 const ADA = { salt: salt("ada"), value: "Ada of the Audit" };
 const WITNESSED = { key: KEYS.witness, timeS: START_S + 20 };
 const EARLIER = { key: KEYS.witness, timeS: START_S + 8 };
@@ -142,6 +152,13 @@ function ledgerOf(lies: Lies = {}): LabLedger {
 }
 
 const TRUTH = ledgerOf();
+
+/** A ledger that calls these bytes a manifest, and a pack with these chunks. */
+function chunked(bytes: Uint8Array, chunks: readonly Uint8Array[]): Uint8Array {
+  const body = { digest: idOf(sha256Hex(bytes)), media_type: CHUNKS_MEDIA_TYPE, size_bytes: bytes.length };
+  const ledger = ledgerOf({ more: (l) => void l.add({ body, kind: "artifact", project: l.item(3).id }) });
+  return packOf(ledger, { blobs: [BLOB, bytes, ...chunks] });
+}
 const ids = (ledger: LabLedger) => ({
   fraud: digestOf(ledger.item(3).id),
   genesis: ledger.item(0).id,
@@ -299,6 +316,11 @@ export async function vectorFiles(): Promise<Map<string, Uint8Array>> {
   files.set("pq-classic.dpevidence", packOf(pq, { checkpoint: pq.note(pq.size, [KEYS.log], cosigners) }));
   files.set("pq-quorum.dpevidence", packOf(pq, { checkpoint: pq.note(pq.size, [KEYS.log, KEYS.logPq], [WITNESSED]) }));
 
+  files.set("chunked.dpevidence", chunked(formatChunkManifest(MANIFEST), DISTINCT));
+  files.set("chunked-no-manifest.dpevidence", chunked(utf8('{"chunk":4,"chunks":[]}'), []));
+  const longer = { ...MANIFEST, chunks: [...MANIFEST.chunks.slice(0, 3), sha256Hex(utf8("89AB"))] };
+  files.set("chunked-length.dpevidence", chunked(formatChunkManifest(longer), [...DISTINCT.slice(0, 2), utf8("89AB")]));
+
   // Lies that are in the tree, signed with every key.
   lying("noncanonical", { combinedBytes: (b) => utf8(new TextDecoder().decode(b).replace('"v":1', '"v": 1')) });
   lying("schema", { combined: { body: { name: "combined", weight: 7 } } });
@@ -448,6 +470,11 @@ const passes = (name: string, pack: string, given: Given, edits?: readonly Edit[
   ...(edits === undefined ? {} : { edits }),
 });
 
+const manifestName = `blobs/${sha256Hex(formatChunkManifest(MANIFEST))}`;
+const chunkName = `blobs/${sha256Hex(assertDefined(CHUNKS[1], "a chunk"))}`;
+const chunkedBut = (name: string, code: string, ...edits: readonly Edit[]): Vector =>
+  fails(name, "blobs", code, { edits, given: OTHER, pack: "chunked.dpevidence" });
+
 const records = TRUTH.items.map((i) => new TextDecoder().decode(i.record));
 const blobName = `blobs/${sha256Hex(BLOB)}`;
 const LEFT: readonly Left[] = [INDEX.other, INDEX.secret].map((i) => ({
@@ -502,6 +529,17 @@ export function vectors(): Vector[] {
     passes("61 s before a witness saw it would be too late, 60 s is not", "almost-future", OTHER),
     passes("10 min before is not too early", "almost-backdated", OTHER),
 
+    passes("an artifact in chunks", "chunked", OTHER),
+    passes("an artifact in chunks whose chunk is not included", "chunked", OTHER, [
+      { remove: chunkName },
+      outside({ id: idOf(sha256Hex(CHUNKS[1] ?? BLOB)), type: "artifact", why: "not-included" }),
+      AGREE,
+    ]),
+    passes("an artifact in chunks that is not included", "chunked", OTHER, [
+      ...[manifestName, ...DISTINCT.map((c) => `blobs/${sha256Hex(c)}`)].map((remove) => ({ remove })),
+      outside({ id: idOf(sha256Hex(formatChunkManifest(MANIFEST))), type: "artifact", why: "not-included" }),
+      AGREE,
+    ]),
     passes("a ledger under policy", "governed", GOVERNED),
 
     incomplete("a kept note of a later size", "history", "kept note 1 is of size 12, larger", "valid", {
@@ -762,6 +800,30 @@ export function vectors(): Vector[] {
 
     edited("a byte of an artifact", "blobs", "artifact.digest", { flip: 3, member: blobName }, AGREE),
     edited("an artifact that is left out in silence", "blobs", "artifact.missing", { remove: blobName }, AGREE),
+    chunkedBut("a byte of a chunk", "artifact.digest", { flip: 1, member: chunkName }, AGREE),
+    chunkedBut("a byte of a manifest", "artifact.digest", { flip: 1, member: manifestName }, AGREE),
+    chunkedBut("a chunk that is left out in silence", "artifact.missing", { remove: chunkName }, AGREE),
+    chunkedBut(
+      "a manifest that is left out in silence, with its chunks",
+      "artifact.missing",
+      ...[manifestName, ...DISTINCT.map((c) => `blobs/${sha256Hex(c)}`)].map((remove) => ({ remove })),
+      AGREE,
+    ),
+    chunkedBut(
+      "chunks of a manifest that is not here",
+      "pack.member",
+      { remove: manifestName },
+      outside({ id: idOf(sha256Hex(formatChunkManifest(MANIFEST))), type: "artifact", why: "not-included" }),
+      AGREE,
+    ),
+    chunkedBut(
+      "a blob that neither record nor manifest names",
+      "pack.member",
+      { insert: `blobs/${sha256Hex(utf8("stranger"))}`, text: "stranger" },
+      AGREE,
+    ),
+    lies("bytes that are no manifest, and are called one", "blobs", "artifact.digest", "chunked-no-manifest"),
+    lies("a chunk of another length than its manifest says", "blobs", "artifact.digest", "chunked-length"),
     edited(
       "an artifact that nobody erased",
       "blobs",
