@@ -35,14 +35,15 @@ export interface Edge {
 
 const BEARER = /^Bearer ([A-Za-z0-9_-]{1,200})$/;
 
-/** The caller of a request; throws TOKEN_INVALID, which is counted where it came from. */
+/** The caller of a request; throws TOKEN_INVALID, which is counted where it came from. `peer` is the address that the call came from. */
 export function callerOf(
   edge: Edge,
   rpc: string,
   headers: { get(name: string): string | null },
-  address: string | undefined,
+  peer: string | undefined,
 ): Caller {
   const { deps } = edge;
+  const address = edge.forward?.addressOf(headers) ?? peer;
   const agent = headers.get("user-agent")?.slice(0, 256);
   const origin = { rpc, ...(address === undefined ? {} : { address }), ...(agent === undefined ? {} : { agent }) };
   const token = BEARER.exec(headers.get("authorization") ?? "")?.[1];
@@ -173,7 +174,7 @@ function here({ begin, run }: Rule, call: Call, request: unknown, context: Handl
   return run(call.caller, request, context);
 }
 
-/** Answers a read that is fresh enough, and as the leader everything; asks the leader otherwise. */
+/** Answers a read that is fresh enough, and as the leader everything; asks the leader otherwise, whoever that is by then. */
 async function hereOrThere(
   rule: Rule,
   forward: Forwarder,
@@ -182,15 +183,21 @@ async function hereOrThere(
   context: HandlerContext,
 ): Promise<unknown> {
   const { isRead, method } = rule;
-  try {
-    if (isRead ? !(await forward.isFresh(request, context)) : forward.isFollowing)
-      return await forward.unary(method, request, context);
-    const response = await here(rule, call, request, context);
-    if (isRead) forward.stamp(context.responseHeader);
-    return response;
-  } catch (error) {
-    if (!forward.mayAsk(error, request, context)) throw error;
-    return forward.unary(method, request, context);
+  if (!isRead) forward.identify(method, request);
+  let untilMs: number | undefined;
+  for (;;) {
+    try {
+      if (isRead ? await forward.isFresh(request, context) : !forward.isFollowing) {
+        const response = await here(rule, call, request, context);
+        if (isRead) forward.stamp(context.responseHeader);
+        return response;
+      }
+    } catch (error) {
+      if (!forward.mayAsk(error, request, context)) throw error;
+    }
+    untilMs ??= forward.patientUntil(context);
+    const answer = await forward.unary(method, request, context, { isRead, untilMs });
+    if (answer !== undefined) return answer;
   }
 }
 

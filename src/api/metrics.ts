@@ -72,7 +72,7 @@ export function createMetrics(health: () => LogHealth, duties?: Duties): Metrics
   gauge("datapilot_log_waiting_seconds", "How long the oldest change has waited.", (h) => h.waitingMs / 1000);
   gauge("datapilot_log_writing", "1 while changes are taken.", (h) => (h.writing ? 1 : 0));
   gauge("datapilot_log_leading", "1 while this process is the writer.", (h) => (h.role === "leader" ? 1 : 0));
-  gauge("datapilot_log_lag_seconds", "How old the state may be; 0 of the leader.", (h) => h.lagMs / 1000);
+  gauge("datapilot_log_lag_seconds", "How old the state may be.", (h) => h.lagMs / 1000);
   gauge("datapilot_log_hidden_commits", "Commits over which something was laid.", (h) => h.hiddenCommits);
   gauge("datapilot_log_alarm", "1 while something in the bucket is wrong, or publishing stopped.", (h) =>
     h.alarm === undefined ? 0 : 1,

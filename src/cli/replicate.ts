@@ -46,6 +46,7 @@ export function addReplicate(program: Command, io: Io, ports: ReplicatePorts): v
     options: [
       POLICY,
       GENESIS,
+      ["--kept <note>...", "a checkpoint that you kept: nothing is taken from a source that contradicts it"],
       ["--personal", "copy the preimages of personal values too; erase there as well"],
       ["--from-start", "compare everything again, not only what is new"],
       ["--concurrency <n>", "objects in flight at each side (default 32)"],

@@ -27,7 +27,7 @@ import { type Admission, draft, link, type Plan, resolve } from "./admission.ts"
 import { bodyOf, invalid } from "./body.ts";
 import { asRequester, behind, decideAgain, isStale, planAgain, type Waiting, waitingOf } from "./carry-out.ts";
 import type { Caller, Deps } from "./context.ts";
-import { isRefusal, perform, respond, specOf } from "./write.ts";
+import { isRecorded, isRefusal, perform, respond, specOf } from "./write.ts";
 
 interface Ballot {
   readonly project: string;
@@ -60,18 +60,13 @@ async function vote(
   signal: AbortSignal | undefined,
 ): Promise<WriteResponse> {
   if (ballot.statement === "") throw invalid("statement", "is missing: say in your words what you sign");
-  const name = await printedName(deps, caller, ballot, signal);
+  // A repeat authenticates again, later; and whatever his name is by then, the vote has the one that it was given.
+  const spec = specOf(ballot, "approve", { lane: "control", secrets: ["authenticated_at", "printed_name"] });
+  const name = isRecorded(deps, caller, spec) ? UNSTORED : await printedName(deps, caller, ballot, signal);
   const discard = async (): Promise<void> => {
     if (name !== UNSTORED) await deps.personal.remove(name, signal);
   };
-  const done = await perform(
-    deps,
-    caller,
-    // A repeat authenticates again, later.
-    specOf(ballot, "approve", { lane: "control", secrets: ["authenticated_at"] }),
-    (a) => plan(a, ballot, name),
-    signal,
-  ).catch(async (error: unknown) => {
+  const done = await perform(deps, caller, spec, (a) => plan(a, ballot, name), signal).catch(async (error: unknown) => {
     if (isRefusal(error)) await discard();
     throw error;
   });

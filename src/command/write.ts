@@ -4,7 +4,8 @@
  *
  * - Authorisation and the plan run inside admission: what they read is guarded until the commit (P4).
  * - A repeat of a request id answers what was recorded first (P7). The plan runs again against the state and time of that
- *   record and must give the same body and links; personal values are compared by value, secrets not at all.
+ *   record and must give the same body and links; personal values are compared by value, secrets not at all. Whoever may not
+ *   ask any more, or asks with what is gone, is told where it was recorded: never that nothing was.
  * - What is denied is recorded before the answer (P3).
  */
 import { create } from "@bufbuild/protobuf";
@@ -28,7 +29,7 @@ import { isRequestId, sortLinks } from "../record/record.ts";
 import { assertDefined } from "../std/assert.ts";
 import { type LogIndex, parseRecordId, type RecordId, type TreeSize } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
-import { Fault } from "../std/faults.ts";
+import { Fault, type FaultReason } from "../std/faults.ts";
 import { parseTime, type Random } from "../std/ports.ts";
 import { type Admission, type Existing, type Plan } from "./admission.ts";
 import { invalid } from "./body.ts";
@@ -164,6 +165,31 @@ interface Earlier {
 
 type Admittance<T> = { readonly plan: Plan<T>; readonly earlier?: undefined } | { readonly earlier: Earlier };
 
+function earlierOf(reader: ViewReader, caller: Caller, spec: WriteSpec, project: RecordId): Earlier | undefined {
+  const scope = spec.createsProject === true ? undefined : project;
+  const row = reader.get("request", keys.request(caller.principal, scope, spec.requestId))?.value;
+  return row === undefined ? undefined : { first: row.first as LogIndex };
+}
+
+/** Whether the request was recorded before: nothing need be stored for it then. */
+export function isRecorded(deps: Deps, caller: Caller, spec: WriteSpec): boolean {
+  using reader = deps.log.index.reader();
+  const project = findProject(reader, spec.project);
+  return project !== undefined && earlierOf(reader, caller, spec, project) !== undefined;
+}
+
+/** The same fault; it says where the request was recorded, so that nobody takes it for one that came to nothing. */
+function recordedAt(error: unknown, { first }: Earlier): unknown {
+  if (!(error instanceof Fault)) return error;
+  const { cause, fields, message, metadata, reason, retryAfterMs } = error;
+  return new Fault(reason, `${message} (the request with this id was recorded before, at log index ${first})`, {
+    cause,
+    fields,
+    metadata: { ...metadata, recorded_index: String(first) },
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  });
+}
+
 /** Authorises, looks for an earlier outcome, and plans. */
 function consider<T>(
   reader: ViewReader,
@@ -176,10 +202,13 @@ function consider<T>(
   if (project === undefined) throw notFound("project");
   const permitting = spec.permittedIn === undefined ? project : findProject(reader, spec.permittedIn);
   if (permitting === undefined) throw notFound("project");
-  authorise(reader, caller, permitting, spec.permission, nowMs);
-  const scope = spec.createsProject === true ? undefined : project;
-  const earlier = reader.get("request", keys.request(caller.principal, scope, spec.requestId))?.value;
-  if (earlier !== undefined) return { earlier: { first: earlier.first as LogIndex } };
+  const earlier = earlierOf(reader, caller, spec, project);
+  try {
+    authorise(reader, caller, permitting, spec.permission, nowMs);
+  } catch (error) {
+    throw earlier === undefined ? error : recordedAt(error, earlier);
+  }
+  if (earlier !== undefined) return { earlier };
   if (spec.whenArchived !== true && reader.get("project", project)?.value.status === "archived") {
     throw new Fault("PROJECT_ARCHIVED", "the project is archived and takes only revocations and exports", {
       metadata: { project: spec.project },
@@ -339,9 +368,10 @@ function replay<T>(
   deps: Deps,
   caller: Caller,
   spec: WriteSpec,
-  { first }: Earlier,
+  earlier: Earlier,
   plan: (a: Admission) => Plan<T>,
 ): { readonly made: Plan<T>; readonly stored: readonly Stored[] } {
+  const { first } = earlier;
   using now = deps.log.index.reader();
   using past: IndexReader = deps.log.index.reader(first as number as TreeSize);
   const time = now.record(assertDefined(now.entry(first), "the first record is there").record)?.record.time ?? "";
@@ -350,8 +380,12 @@ function replay<T>(
   if (project === undefined) throw reused();
   let made: Plan<T>;
   try {
-    made = planOf({ reader: past, caller, project, requestId: spec.requestId, nowMs }, plan);
+    // He had just authenticated then, too, whatever the clock says by now.
+    const asked = { ...caller, authenticatedAtMs: nowMs };
+    made = planOf({ reader: past, caller: asked, project, requestId: spec.requestId, nowMs }, plan);
   } catch (error) {
+    // What was asked cannot be compared any more: the bytes that it names are gone, or not to be had.
+    if (error instanceof Fault && OUTSIDE.has(error.reason)) throw recordedAt(error, earlier);
     // What was admitted then would not be: so it is not what was asked then.
     if (error instanceof Fault) throw reused(error);
     throw error;
@@ -368,6 +402,9 @@ function replay<T>(
   });
   return { made, stored };
 }
+
+/** Faults of what lies outside of the log. */
+const OUTSIDE: ReadonlySet<FaultReason> = new Set<FaultReason>(["ERASED", "STORE_UNAVAILABLE"]);
 
 const reused = (cause?: unknown): Fault =>
   new Fault("REQUEST_ID_REUSED", "this request id was used for another request: make a new one", { cause });

@@ -17,9 +17,9 @@ import { commitKey, parseCommitKey } from "../store/keys.ts";
 import type { ObjectVersion } from "../store/object-store.ts";
 import { type Placing, persist } from "../store/place.ts";
 import type { Applied } from "./applied.ts";
-import type { SlotReading } from "./next-slot.ts";
-import { prevOf } from "./recovery.ts";
+import { type SlotReading, twoCommits } from "./next-slot.ts";
 import { DAY_MS, type Retention } from "./retention.ts";
+import { prevOf } from "./slots.ts";
 
 export interface AuditOptions {
   readonly applied: Applied;
@@ -116,7 +116,9 @@ export class CommitAudit {
     const held = (): Promise<number> =>
       persist(placing, async () => {
         const info = await store.head("ledger", commitKey(n), { signal, versionId });
-        return info?.retainUntil ?? 0;
+        if (info === null)
+          throw new Violation("commit.gap", `slot ${n} had a commit when it was listed, and is empty now`);
+        return info.retainUntil ?? 0;
       });
     // Rounded up to a day, a lock of yesterday is a day short of today's.
     if ((await held()) >= until - DAY_MS) return;
@@ -132,6 +134,24 @@ export class CommitAudit {
         `the commit in slot ${n} is not locked for as long as the ledger demands`,
         commitKey(n),
       );
+  }
+}
+
+/**
+ * Refuses to go on where one of the slots of an applied chain holds two commits: before a term begins, since what was applied here
+ * need not be the one that another writer signed.
+ */
+export async function assertOneCommitEach(
+  placing: Placing,
+  { chain }: Pick<Applied, "chain">,
+  reading: SlotReading,
+  from: number,
+): Promise<void> {
+  const { slots, verifier } = reading;
+  for (const [n, { versions }] of await persist(placing, () => listSlots(placing, from, chain.n))) {
+    if (versions < 2) continue;
+    const history = await persist(placing, () => slots.history(n, placing.signal));
+    if (history.contents.filter((bytes) => !chain.isJunk(bytes, verifier)).length > 1) throw twoCommits(n, history);
   }
 }
 

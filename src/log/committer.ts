@@ -5,14 +5,14 @@
  * - Never says "failed" of what may be committed: the results are ours, another writer's, a stop that leaves the outcome open, or a
  *   refusal, when the store refused every attempt before anything was written, as a full disk does.
  * - Never overwrites, and never reads absence as failure: the first PUT may still land.
+ * - Ours only when the slot never held another commit: a store takes a second create over a delete marker.
  */
 
 import type { ValidCommit } from "../record/chain.ts";
 import { equalBytes } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import type { Clock } from "../std/ports.ts";
-import { Violation } from "../std/violation.ts";
-import { type CommitBase, readNext, type SlotReading, squatted } from "./next-slot.ts";
+import { type CommitBase, readTaken, type SlotReading } from "./next-slot.ts";
 
 export type CommitResult =
   | { readonly kind: "ours" }
@@ -71,13 +71,10 @@ export class Committer {
     }
     if (put === "created") return { kind: "ours" };
     if (put === "unknown") return undefined;
-    const next = await readNext(base, this.#options.reading, true, signal);
-    if (next === "unknown") return undefined;
-    if (next.kind === "commit")
-      return equalBytes(next.bytes, bytes)
-        ? { kind: "ours" }
-        : { bytes: next.bytes, commit: next.commit, kind: "lost" };
-    if (next.junk.length > 0) throw squatted(next.junk);
-    throw new Violation("commit.hidden", `slot ${chain.n} is occupied and has no version that could be read`);
+    const there = await readTaken(base, this.#options.reading, bytes, signal);
+    if (there === "unknown") return undefined;
+    return equalBytes(there.bytes, bytes)
+      ? { kind: "ours" }
+      : { bytes: there.bytes, commit: there.commit, kind: "lost" };
   }
 }

@@ -3,7 +3,7 @@
  *
  * - Who does not wait takes the lease at once, whoever holds it: an operator started it to write. Who waits takes it when it was
  *   given up, or when it was seen unchanged for ten seconds.
- * - While leading, the lease is renewed every two seconds. A leader that cannot renew goes on: only another writer's commit, or
+ * - While leading, the lease is renewed every two seconds, and the next slot looked at. A leader that cannot renew goes on: only another writer's commit, or
  *   another writer's lease, ends its term. Then it follows, and may lead again later.
  * - A clean end gives the lease up, so that a successor need not wait.
  */
@@ -151,6 +151,7 @@ export class Election implements AsyncDisposable {
 
   async #beat(key: NoteSigner, term: () => Term, over: AbortSignal): Promise<void> {
     const { clock, lease, log, logger, url } = this.#options;
+    let looking: Promise<void> | undefined;
     while (!over.aborted) {
       await clock.sleep(LEASE_TIMES.beatMs, over).catch(() => undefined);
       if (over.aborted) return;
@@ -161,6 +162,13 @@ export class Election implements AsyncDisposable {
         // A store that does not answer ends no term.
         if (!over.aborted) logger.warn({ err: error }, "the lease could not be renewed");
       }
+      // Who writes without the lease is found in the slots. The log resigns; of a store that does not answer nothing is said twice.
+      looking ??= log
+        .confirm(over)
+        .catch(() => undefined)
+        .finally(() => {
+          looking = undefined;
+        });
     }
   }
 

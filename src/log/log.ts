@@ -74,8 +74,13 @@ export interface LogHealth {
   readonly queuedBytes: number;
   /** How long the oldest change has waited for its commit and signature; 0 when none waits. */
   readonly waitingMs: number;
-  /** How old the state may be: time since a look at the bucket began that found nothing more; 0 for the leader. */
+  /**
+   * How old the state may be: time since a look at the bucket began that found nothing more. Of a leader, since its last commit or
+   * look: it need not be the leader any more, and not know it.
+   */
   readonly lagMs: number;
+  /** Time of the newest applied commit. */
+  readonly committedAt: string;
 }
 
 export interface Log extends AsyncDisposable {
@@ -221,18 +226,27 @@ export async function openLog(options: LogOptions): Promise<Log> {
   const notes = noteReading === undefined ? undefined : await readNotes(noteReading, signal);
   let applied = await recover(recovering);
   let before: SignedBefore | undefined;
+  /** Of a process that only follows: what it signed once is not in the bucket. */
+  let contradiction: Violation | undefined;
   if (noteReading !== undefined && notes !== undefined) {
-    try {
+    const check = (): void => {
       before = checkNotes(noteReading, applied, notes);
-    } catch (error) {
-      if (error instanceof Inconsistent) {
+    };
+    try {
+      try {
+        check();
+      } catch (error) {
+        if (!(error instanceof Inconsistent)) throw error;
         // The proof came from the index: only a fresh one can tell a wrong row from a wrong bucket.
         logger.warn({ code: error.code }, "a signed tree does not fit; rebuilding the index before believing it");
         applied[Symbol.dispose]();
         index.clear();
         applied = await recover(recovering);
-        if (options.follow !== true) before = checkNotes(noteReading, applied, notes);
-      } else if (options.follow !== true) throw error;
+        check();
+      }
+    } catch (error) {
+      if (options.follow !== true || !(error instanceof Violation)) throw error;
+      if (error.code !== "ledger.head-unknown") contradiction = error;
     }
   }
   const log = new OpenLog({
@@ -245,6 +259,7 @@ export async function openLog(options: LogOptions): Promise<Log> {
       days = n;
     },
   });
+  if (contradiction !== undefined) log.raise(contradiction, "what was signed here is not what the bucket holds");
   try {
     if (options.follow === true) {
       await log.catchUp(signal);
@@ -408,7 +423,8 @@ class OpenLog implements Log {
       ...(alarm === undefined ? {} : { alarm }),
       ...(stopped === undefined ? {} : { stopped }),
       hiddenCommits,
-      lagMs: this.role === "leader" ? 0 : this.#follower.lagMs,
+      committedAt: this.#applied.chain.time,
+      lagMs: tenure !== undefined && this.role === "leader" ? tenure.lagMs : this.#follower.lagMs,
       materialised,
       published,
       queuedBytes: bytes,
@@ -513,7 +529,7 @@ class OpenLog implements Log {
       keys,
       lastSigned,
       logger: options.logger,
-      onAlarm: (error) => this.#raise(error, "materialising or publishing stopped"),
+      onAlarm: (error) => this.raise(error, "materialising or publishing stopped"),
       onApplied: (commit) => this.#onApplied(commit),
       onPublished: (published) => {
         this.#published = published;
@@ -556,7 +572,7 @@ class OpenLog implements Log {
     } catch (error) {
       if (!signal.aborted) {
         this.#stopped = error instanceof Violation ? error.code : "internal";
-        this.#raise(error, "following stopped");
+        this.raise(error, "following stopped");
       }
     }
     await watching;
@@ -570,7 +586,7 @@ class OpenLog implements Log {
         await this.#lookAtPublished(signal);
       } catch (error) {
         if (signal.aborted) return;
-        if (error instanceof Violation) this.#raise(error, "the published checkpoint is not of this log");
+        if (error instanceof Violation) this.raise(error, "the published checkpoint is not of this log");
         else logger.warn({ err: error }, "the published checkpoint could not be read");
       }
       await clock.sleep(PUBLISHED_LOOK_MS, signal).catch(() => undefined);
@@ -626,7 +642,7 @@ class OpenLog implements Log {
     if (typeof days === "number") this.#parts.setDays(days);
   }
 
-  #raise(error: unknown, message: string): void {
+  raise(error: unknown, message: string): void {
     this.#alarm = error instanceof Violation ? error.code : "internal";
     if (error instanceof Violation)
       this.#parts.options.findings?.report({ code: error.code, detail: error.message, object: error.at ?? "" });

@@ -179,10 +179,11 @@ export class Materialiser {
     const bytes = reader.bytes(i);
     // A detached record was written before its commit.
     if (bytes === undefined) return;
-    const { clock, retention, store } = this.#options;
+    const { clock, onOver, retention, store } = this.#options;
     const key = recordKey(digestOf(assertDefined(reader.entry(i), `entry ${i} is applied`).record));
     const begun = clock.monotonic();
-    await placeLocked({ clock, signal: this.#stop.signal, store }, key, bytes, retention());
+    const placing = { clock, onOver, signal: this.#stop.signal, store };
+    await placeLocked(placing, key, bytes, retention());
     this.#window.note(clock.monotonic() - begun);
   }
 }

@@ -2,8 +2,10 @@
  * What comes next in the bucket after a chain: a valid commit, or the end. Whoever reads slots reads them here: recovery, replicas,
  * and a writer that finds its slot taken.
  *
- * - A plain read that is not a valid commit, and at a thorough look an absent one too, is not believed: the slot's value is its
- *   oldest version with bytes (W6). Where that is another one, something was laid over a commit: `onHidden`.
+ * - A plain read that is not a valid commit, and at a thorough look an absent one too, is not believed: the slot's value is the
+ *   oldest of its versions that a commit key signed (W6). Where that is another one, something was laid over a commit: `onHidden`.
+ * - Two commits in one slot, each signed and valid there, are what a store makes that lets a second writer win. Which of them was
+ *   acknowledged the bucket does not say, so nobody goes on from either: `commit.hidden`.
  * - Junk, which no commit key that ever was in force signed, is passed over only when a valid commit behind it names exactly those
  *   bytes (W8). Until then it is the end, with junk.
  * - A valid signature with a wrong place, and a version that is not known, throw: neither is ever passed over.
@@ -14,7 +16,8 @@ import type { CommitChain, ValidCommit } from "../record/chain.ts";
 import type { RecordId } from "../std/brand.ts";
 import { equalBytes } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
-import type { CommitSlots } from "./slots.ts";
+import { describeOver, type History } from "../store/right-version.ts";
+import { type CommitSlots, prevOf } from "./slots.ts";
 
 /** What the next commit is judged against. */
 export interface CommitBase {
@@ -54,31 +57,111 @@ export async function readNext(
   let { chain } = base;
   while (junk.length < MAX_JUNK) {
     const { n } = chain;
-    let bytes = await slots.read(n, signal);
-    if (bytes === "unknown") return bytes;
-    if (bytes === null) {
-      if (!thorough) return { junk, kind: "end" };
-      bytes = await unhidden(reading, n, signal);
-      if (bytes === "unknown") return bytes;
-      if (bytes === null) return { junk, kind: "end" };
+    const plain = await slots.read(n, signal);
+    if (plain === "unknown") return plain;
+    if (plain === null && !thorough) return { junk, kind: "end" };
+    const found = plain === null ? undefined : check(chain, base, plain, verifier);
+    if (plain !== null && found !== undefined && !(found instanceof Violation))
+      return { bytes: plain, commit: found, kind: "commit" };
+    const history = await slots.history(n, signal);
+    if (history === "unknown") return history;
+    const commits = commitsIn(chain, base, history, verifier);
+    if (commits.length > 1) throw twoCommits(n, history);
+    const [commit] = commits;
+    if (commit !== undefined) {
+      tellHidden(reading, n, plain, commit.bytes, history);
+      return { ...commit, kind: "commit" };
     }
-    let found = check(chain, base, bytes, verifier);
-    if (found instanceof Violation) {
-      const history = await slots.history(n, signal);
-      if (history === "unknown") return history;
-      const [oldest] = history.contents;
-      if (oldest !== undefined && !equalBytes(oldest, bytes)) {
-        reading.onHidden(n, `slot ${n} reads as other bytes than its oldest version has (${found.message})`);
-        bytes = oldest;
-        found = check(chain, base, bytes, verifier);
-      }
+    const bytes = wrongIn(chain, history, verifier);
+    if (bytes === undefined) {
+      if (plain !== null) return "unknown";
+      await slots.assertEnd(n, signal);
+      return { junk, kind: "end" };
     }
-    if (!(found instanceof Violation)) return { bytes, commit: found, kind: "commit" };
-    if (!chain.isJunk(bytes, verifier)) throw found;
+    if (!chain.isJunk(bytes, verifier)) return refused(chain, base, bytes, reading, signal);
     junk.push({ bytes, n });
     chain = chain.skip(bytes, verifier);
   }
   throw squatted(junk);
+}
+
+/** What a writer finds in the slot where it put `own`, and where something is beside it, or instead of it. */
+export async function readTaken(
+  base: CommitBase,
+  reading: SlotReading,
+  own: Uint8Array,
+  signal: AbortSignal,
+): Promise<Taken | "unknown"> {
+  const { chain } = base;
+  const { n } = chain;
+  const history = await reading.slots.history(n, signal);
+  if (history === "unknown") return history;
+  const commits = commitsIn(chain, base, history, reading.verifier);
+  const [first] = commits;
+  // Both were made by writers. Who came second knows, and steps down; who came first may have looked before, and have signed.
+  if (commits.length > 1 && first !== undefined && equalBytes(first.bytes, own)) throw twoCommits(n, history);
+  if (first !== undefined) {
+    if (history.contents.length > 1 || history.hasMarker)
+      reading.onHidden(n, `slot ${n} has other versions, or a delete marker, beside its commit`);
+    return first;
+  }
+  const bytes = wrongIn(chain, history, reading.verifier);
+  if (bytes === undefined)
+    throw new Violation("commit.hidden", `slot ${n} is occupied and has no version that could be read`);
+  if (chain.isJunk(bytes, reading.verifier)) throw squatted([{ bytes, n }]);
+  return refused(chain, base, bytes, reading, signal);
+}
+
+interface Taken {
+  readonly bytes: Uint8Array;
+  readonly commit: ValidCommit;
+}
+
+function commitsIn(chain: CommitChain, base: CommitBase, { contents }: History, verifier: SignatureVerifier): Taken[] {
+  return contents.flatMap((bytes) => {
+    const commit = check(chain, base, bytes, verifier);
+    return commit instanceof Violation ? [] : [{ bytes, commit }];
+  });
+}
+
+/** Of a slot without a commit: what a commit key signed for elsewhere, else what was there first. */
+const wrongIn = (chain: CommitChain, { contents }: History, verifier: SignatureVerifier): Uint8Array | undefined =>
+  contents.find((bytes) => !chain.isJunk(bytes, verifier)) ?? contents[0];
+
+export const twoCommits = (n: number, { contents }: History): Violation =>
+  new Violation(
+    "commit.hidden",
+    `slot ${n} holds ${contents.length} contents, and more than one is a commit: the store let a second writer win. Which one was acknowledged a kept checkpoint or another replica tells; go on from a copy that has that one alone`,
+  );
+
+function tellHidden(
+  { onHidden }: SlotReading,
+  n: number,
+  plain: Uint8Array | null,
+  bytes: Uint8Array,
+  { hasMarker }: History,
+): void {
+  if (plain !== null) {
+    if (!equalBytes(plain, bytes)) onHidden(n, `slot ${n} reads as other bytes than the commit that lies below`);
+    // Written since the plain read, unless a marker lies over it.
+  } else if (hasMarker) onHidden(n, `slot ${n} has a commit under a delete marker`);
+}
+
+/** Throws why signed bytes are no commit here, by what happened: they may follow another commit than the one that was read before. */
+async function refused(
+  chain: CommitChain,
+  base: CommitBase,
+  bytes: Uint8Array,
+  { slots, verifier }: SlotReading,
+  signal: AbortSignal,
+): Promise<"unknown"> {
+  const violation = check(chain, base, bytes, verifier);
+  if (!(violation instanceof Violation)) throw new Error("assertion failed: what is no commit is judged again");
+  if (violation.code !== "commit.prev" || chain.n === 0) throw violation;
+  const before = await slots.history(chain.n - 1, signal);
+  if (before === "unknown") return before;
+  const prev = prevOf(bytes);
+  throw before.contents.some((b) => sha256Hex(b) === prev) ? twoCommits(chain.n - 1, before) : violation;
 }
 
 function check(
@@ -95,24 +178,6 @@ function check(
   }
 }
 
-/** The bytes of a slot that reads as absent, when it ever had some. */
-async function unhidden(
-  { onHidden, slots }: SlotReading,
-  n: number,
-  signal: AbortSignal,
-): Promise<Uint8Array | null | "unknown"> {
-  const history = await slots.history(n, signal);
-  if (history === "unknown") return history;
-  const [oldest] = history.contents;
-  if (oldest === undefined) {
-    await slots.assertEnd(n, signal);
-    return null;
-  }
-  // Written since the plain read, unless a marker lies over it.
-  if (history.hasMarker) onHidden(n, `slot ${n} has a commit under a delete marker`);
-  return oldest;
-}
-
 /** The value of a slot whose hash is known: what a plain read gives, or what lies under it. */
 export async function readKnown(
   reading: SlotReading,
@@ -120,15 +185,10 @@ export async function readKnown(
   hash: string,
   signal: AbortSignal,
 ): Promise<Uint8Array | null | "unknown"> {
-  const { onHidden, slots } = reading;
-  const plain = await slots.read(n, signal);
-  if (plain === "unknown" || (plain !== null && sha256Hex(plain) === hash)) return plain;
-  const history = await slots.history(n, signal);
-  if (history === "unknown") return history;
-  const [oldest = null] = history.contents;
-  if (oldest !== null && sha256Hex(oldest) === hash)
-    onHidden(n, `slot ${n} reads as ${plain === null ? "absent" : "other bytes"}; its oldest version is the commit`);
-  return oldest;
+  const found = await reading.slots.find(n, (bytes) => sha256Hex(bytes) === hash, signal);
+  if (found === "unknown" || found === null) return found;
+  if (found.over !== undefined) reading.onHidden(n, `slot ${n}: ${describeOver(found.over)}`);
+  return found.body;
 }
 
 /** Why a writer stops at junk. */

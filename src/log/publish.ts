@@ -120,7 +120,8 @@ export class Publisher {
   }
 
   get #placing(): Placing {
-    return { clock: this.#options.clock, signal: this.#stop.signal, store: this.#options.store };
+    const { clock, onOver, store } = this.#options;
+    return { clock, onOver, signal: this.#stop.signal, store };
   }
 
   async #run(): Promise<void> {

@@ -14,6 +14,7 @@ import { Applied } from "./applied.ts";
 import { readKnown, readNext, type SlotReading } from "./next-slot.ts";
 import type { Logger } from "./ports.ts";
 import { restoreChain } from "./restore.ts";
+import { prevOf } from "./slots.ts";
 
 export interface RecoveryOptions {
   readonly reading: SlotReading;
@@ -91,10 +92,6 @@ export async function giveBack(options: Omit<RecoveryOptions, "threadsFrom">): P
   logger.warn({ commits: lost.length }, "the store had forgotten commits; they were put back from the index's tail");
   return true;
 }
-
-/** What a commit that this process holds says of the slot before. */
-export const prevOf = (bytes: Uint8Array): string =>
-  /"prev":"sha256:([0-9a-f]{64})"/.exec(new TextDecoder().decode(bytes.subarray(0, 4_096)))?.[1] ?? "";
 
 async function* commitsFrom(
   { clock, reading, signal }: RecoveryOptions,

@@ -94,14 +94,15 @@ export class Sealer {
   }
 
   async #sealNow(): Promise<Seal> {
-    const { applied, clock, publisher, retention, sequencer, signer, store } = this.#options;
+    const { applied, clock, onOver, publisher, retention, sequencer, signer, store } = this.#options;
     const existing = this.#last;
     if (existing?.size === applied.size) return existing;
     const sealed = this.#endsWithSeal() ? this.#again() : await sequencer.exclusive(() => this.#submission());
     await publisher.publish(sealed.signed);
     const { published } = publisher;
     const checkpoint = published?.size === sealed.signed.size ? published.note : signer.complete(sealed.signed);
-    await archiveCheckpoint({ clock, signal: this.#stop.signal, store }, checkpoint, retention());
+    const placing = { clock, onOver, signal: this.#stop.signal, store };
+    await archiveCheckpoint(placing, checkpoint, retention());
     this.#last = { checkpoint, index: sealed.index, size: sealed.signed.size as TreeSize };
     return this.#last;
   }

@@ -6,7 +6,9 @@
  * - No linger: a commit begins as soon as something waits and no commit is in flight; what comes meanwhile is the next batch.
  * - An answer leaves only when all that it rests on is committed, applied and under a signed checkpoint; refusals that were
  *   decided on the applied state leave at once.
- * - After the first sign of another writer, or of a store that contradicts itself, nothing is written any more.
+ * - After the first sign of another writer, or of a store that contradicts itself, nothing is written any more. What waited then, or
+ *   was in a commit that lost its slot, is refused as NOT_WRITER: it is not recorded, and whoever leads may be asked. Of the rest
+ *   nobody knows here: WRITER_LOST.
  */
 import { consistencyProof } from "../merkle/proofs.ts";
 import type { ValidCommit } from "../record/chain.ts";
@@ -42,7 +44,8 @@ export interface SequencerOptions {
   readonly limits?: QueueLimits;
   /** Milliseconds to wait when records are written faster than they can be materialised; 0 when there is room. */
   pressure(): number;
-  onApplied(commit: ValidCommit): void;
+  /** `sinceMs`: by the monotonic clock, when nobody else had written yet. */
+  onApplied(commit: ValidCommit, sinceMs: number): void;
   onSigned(signed: SignedHead): void;
   /** Called once, when nothing is taken any more, with the code of why. */
   readonly onStopped: (code: string) => void;
@@ -373,7 +376,7 @@ export class Sequencer {
       this.#committing = false;
     }
     this.#durations.note(clock.monotonic() - begun);
-    this.#options.onApplied(made.commit);
+    this.#options.onApplied(made.commit, begun);
     return undefined;
   }
 
@@ -392,11 +395,14 @@ export class Sequencer {
 
   #adopt(commit: ValidCommit, bytes: Uint8Array): void {
     this.#options.applied.apply(commit, bytes);
-    this.#options.onApplied(commit);
+    this.#options.onApplied(commit, this.#options.clock.monotonic());
     this.#options.logger.warn(
       { code: "writer.lost", epoch: commit.header.epoch, n: commit.n, writer: commit.header.writer },
       "another process writes; stepping down",
     );
+    // Another commit is in the slot that theirs names: it is nowhere, and comes nowhere.
+    for (const { job } of this.#flying) job.reject(unwritten("writer.lost"));
+    this.#flying = [];
     this.#halt("writer.lost");
   }
 
@@ -497,7 +503,7 @@ export class Sequencer {
     this.#stop.abort(lost(code));
     for (const { job } of this.#flying) job.reject(lost(code));
     this.#flying = [];
-    for (const job of this.#queue.drain()) job.reject(lost(code));
+    for (const job of this.#queue.drain()) job.reject(unwritten(code));
     for (const exclusive of this.#exclusives.splice(0)) exclusive.reject(lost(code));
     if (this.#signing === undefined) this.#abandon(code);
     this.#wake?.();
@@ -508,6 +514,13 @@ export class Sequencer {
     for (const { job } of this.#pending.splice(0)) job.reject(lost(code));
   }
 }
+
+const unwritten = (code: string): Fault =>
+  new Fault(
+    "NOT_WRITER",
+    `This process stopped writing (${code}) before it came to the change; nothing was recorded. Send the request to the writing process.`,
+    { metadata: { code }, retryAfterMs: 1_000 },
+  );
 
 const lost = (code: string): Fault =>
   new Fault(

@@ -3,63 +3,64 @@
  * fate is not known, and a read that fails, are `unknown`, which callers repeat; a create that throws wrote nothing.
  *
  * Whoever may write to the bucket can lay a version or a delete marker over a commit, and nobody can take the commit away while
- * its lock holds. So the value of a slot is its oldest version with bytes, and what a plain read gives is believed only when it
- * is a valid commit (rule W6, `docs/protocol.md`).
+ * its lock holds (`store/right-version.ts`). So what a plain read gives is believed only when it is a valid commit, and a create
+ * counts only when it made all that the slot ever held: over a delete marker the store takes a second one (rule W6,
+ * `docs/protocol.md`).
  */
 
-import { equalBytes } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import { Violation } from "../std/violation.ts";
 import { commitKey, parseCommitKey } from "../store/keys.ts";
 import type { ObjectStore } from "../store/object-store.ts";
+import { type Found, type History, historyOf, isAlone, readRight } from "../store/right-version.ts";
 import type { Retention } from "./retention.ts";
 
-export interface SlotHistory {
-  /** What the slot ever held, oldest first, each content once; empty for a slot that was never written. */
-  readonly contents: readonly Uint8Array[];
-  /** Versions with bytes. */
-  readonly versions: number;
-  /** Whether a delete marker lies anywhere among them. */
-  readonly hasMarker: boolean;
-}
-
 export interface CommitSlots {
-  /** Throws the store's Fault when nothing was written and nothing will be. */
+  /**
+   * `created`: the slot holds these bytes and never held others. `exists`: there is something else too, or was before. Throws the
+   * store's Fault when nothing was written and nothing will be.
+   */
   create(n: number, bytes: Uint8Array, signal?: AbortSignal): Promise<"created" | "exists" | "unknown">;
   /** The newest version; null under a delete marker too. */
   read(n: number, signal?: AbortSignal): Promise<Uint8Array | null | "unknown">;
-  history(n: number, signal?: AbortSignal): Promise<SlotHistory | "unknown">;
+  /** The version that is right, wherever it lies; else the oldest. */
+  find(n: number, isRight: (bytes: Uint8Array) => boolean, signal?: AbortSignal): Promise<Found | null | "unknown">;
+  history(n: number, signal?: AbortSignal): Promise<History | "unknown">;
   /** Refuses when any slot from `n` on was ever written although slot `n` was not: a hole is never filled. */
   assertEnd(n: number, signal?: AbortSignal): Promise<void>;
 }
-
-/** Versions that are read of one slot; whoever lays down more is noticed by the first two. */
-const MAX_VERSIONS = 64;
 
 const noAnswer = (error: unknown, signal: AbortSignal | undefined): "unknown" => {
   if (signal?.aborted !== true && error instanceof Fault && error.reason === "STORE_UNAVAILABLE") return "unknown";
   throw error;
 };
 
+async function answered<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T | "unknown"> {
+  try {
+    return await work;
+  } catch (error) {
+    return noAnswer(error, signal);
+  }
+}
+
+/** What a commit says of the slot before; an empty text for what is none. */
+export const prevOf = (bytes: Uint8Array): string =>
+  /"prev":"sha256:([0-9a-f]{64})"/.exec(new TextDecoder().decode(bytes.subarray(0, 4_096)))?.[1] ?? "";
+
 export const createCommitSlots = (store: ObjectStore, retention: Retention): CommitSlots => ({
   async create(n, bytes, signal) {
-    const { outcome } = await store.create("ledger", commitKey(n), bytes, { retainUntil: retention(), signal });
-    return outcome;
+    const key = commitKey(n);
+    const put = await store.create("ledger", key, bytes, { retainUntil: retention(), signal });
+    if (put.outcome !== "created" || put.versionId === undefined) return put.outcome;
+    const alone = await answered(isAlone(store, key, { signal }), signal);
+    return alone === "unknown" ? alone : alone ? "created" : "exists";
   },
   async read(n, signal) {
-    try {
-      return (await store.get("ledger", commitKey(n), { signal }))?.body ?? null;
-    } catch (error) {
-      return noAnswer(error, signal);
-    }
+    const found = await answered(store.get("ledger", commitKey(n), { signal }), signal);
+    return found === "unknown" ? found : (found?.body ?? null);
   },
-  async history(n, signal) {
-    try {
-      return await historyOf(store, n, signal);
-    } catch (error) {
-      return noAnswer(error, signal);
-    }
-  },
+  find: (n, isRight, signal) => answered(readRight(store, commitKey(n), isRight, { signal }), signal),
+  history: (n, signal) => answered(historyOf(store, commitKey(n), { signal }), signal),
   async assertEnd(n, signal) {
     const after = n === 0 ? undefined : commitKey(n - 1);
     for await (const { key } of store.versions("ledger", "commits/", { after, signal })) {
@@ -73,20 +74,3 @@ export const createCommitSlots = (store: ObjectStore, retention: Retention): Com
     }
   },
 });
-
-async function historyOf(store: ObjectStore, n: number, signal: AbortSignal | undefined): Promise<SlotHistory> {
-  const key = commitKey(n);
-  const ids: string[] = [];
-  let hasMarker = false;
-  for await (const version of store.versions("ledger", key, { signal })) {
-    if (version.key !== key) continue;
-    if (version.isMarker) hasMarker = true;
-    else ids.push(version.versionId);
-  }
-  const contents: Uint8Array[] = [];
-  for (const versionId of ids.toReversed().slice(0, MAX_VERSIONS)) {
-    const body = (await store.get("ledger", key, { signal, versionId }))?.body;
-    if (body !== undefined && !contents.some((c) => equalBytes(c, body))) contents.push(body);
-  }
-  return { contents, hasMarker, versions: ids.length };
-}

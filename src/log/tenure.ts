@@ -2,7 +2,8 @@
  * One term of office as the writer. `takeOver` makes a follower's log one that may be extended, in the order that safety rests on:
  *
  * 1. signed notes are read, then the bucket to its end, thoroughly: nothing hidden, no hole, the last commit where it belongs;
- * 2. the tree extends everything that was ever signed, as far as anybody here remembers;
+ * 2. the tree extends everything that was ever signed, as far as anybody here remembers, and no slot since the last publication
+ *    holds two commits;
  * 3. the fence: an empty commit of a higher epoch, after which no older writer's commit can be the next one (W5);
  * 4. a checkpoint is signed, and changes are taken.
  *
@@ -17,9 +18,10 @@ import type { Clock, Random } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
 import type { ObjectStore } from "../store/object-store.ts";
 import { persist } from "../store/place.ts";
+import { describeOver, type Over } from "../store/right-version.ts";
 import { acceptance } from "./acceptance.ts";
 import type { Applied } from "./applied.ts";
-import { CommitAudit } from "./audit.ts";
+import { assertOneCommitEach, CommitAudit } from "./audit.ts";
 import { Batch } from "./batch.ts";
 import { Committer } from "./committer.ts";
 import type { Follower } from "./follower.ts";
@@ -105,6 +107,9 @@ export async function takeOver(
     notes === undefined
       ? (before as SignedBefore)
       : checkNotes({ ...options, verifier: reading.verifier }, applied, notes);
+  const notAudited = published === null ? 0 : (applied.reader.entry(published.size - 1)?.commit ?? 0);
+  const placing = { clock, signal, store: options.store };
+  await assertOneCommitEach(placing, applied, reading, Math.min(notAudited, applied.chain.n - 1));
   const signer = createSigner({ clock, keys, last, lastSigned, origin: applied.chain.origin });
   let tenure: Tenure | undefined;
   const committer = new Committer({
@@ -133,7 +138,7 @@ export async function takeOver(
     if (index.watermark.materialised < size) index.setMaterialised(size);
     if (index.watermark.published < size) index.setPublished(size, tailFrom(clock));
   }
-  tenure = new Tenure(options, { committer, published, signed, signer, writer });
+  tenure = new Tenure(options, { committer, notAudited, published, signed, signer, writer });
   return tenure;
 }
 
@@ -218,6 +223,8 @@ interface Begun {
   readonly signed: SignedHead;
   readonly writer: Writer;
   readonly published: Published | null;
+  /** The first slot that was not audited before a publication. */
+  readonly notAudited: number;
 }
 
 export class Tenure implements AsyncDisposable {
@@ -232,16 +239,22 @@ export class Tenure implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #probing: Promise<void>;
   #failed = false;
+  /** When nobody else had written for certain, by the monotonic clock. */
+  #newestAtMs: number;
   #confirming: Promise<void> | undefined;
   #confirmed: Promise<unknown> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
-  constructor(options: TenureOptions, { committer, published, signed, signer, writer }: Begun) {
+  constructor(options: TenureOptions, begun: Begun) {
+    const { committer, notAudited, published, signed, signer, writer } = begun;
     const { applied, clock, logger, onApplied, onSigned, pace, random, reading, retention, store } = options;
     const { index } = applied;
     this.#options = options;
+    this.#newestAtMs = clock.monotonic();
     this.epoch = writer.epoch;
     this.writer = writer.writer;
+    const onOver = (key: string, over: Over): void =>
+      options.onAlarm(new Violation(over, `${key}: ${describeOver(over)}, which counts`));
     const onFailed = (error: unknown): void => {
       // What ends while the term ends is no failure.
       if (this.#closed !== undefined) return;
@@ -256,7 +269,8 @@ export class Tenure implements AsyncDisposable {
       clock,
       committer,
       logger,
-      onApplied: (commit) => {
+      onApplied: (commit, sinceMs) => {
+        this.#newestAtMs = sinceMs;
         this.#materialiser.wake();
         onApplied(commit);
       },
@@ -277,10 +291,10 @@ export class Tenure implements AsyncDisposable {
       index,
       isBusy: () => this.#sequencer.busy,
       onFailed,
+      onOver,
       retention,
       store,
     });
-    const notAudited = published === null ? 0 : (applied.reader.entry(published.size - 1)?.commit ?? 0);
     this.#publisher = new Publisher({
       ...(pace.publishIntervalMs === undefined ? {} : { intervalMs: pace.publishIntervalMs }),
       applied,
@@ -288,6 +302,7 @@ export class Tenure implements AsyncDisposable {
       clock,
       materialiser: this.#materialiser,
       onFailed,
+      onOver,
       onPublished: options.onPublished,
       published,
       retention,
@@ -299,6 +314,7 @@ export class Tenure implements AsyncDisposable {
       applied,
       clock,
       onFailed,
+      onOver,
       publisher: this.#publisher,
       retention,
       sequencer: this.#sequencer,
@@ -347,6 +363,11 @@ export class Tenure implements AsyncDisposable {
     return this.#sequencer.waitingMs;
   }
 
+  /** How old the state may be: another process may have written since, and this one not have noticed. */
+  get lagMs(): number {
+    return this.#options.clock.monotonic() - this.#newestAtMs;
+  }
+
   submit<T>(submission: Submission<T>): Promise<Outcome<T>> {
     return this.#sequencer.submit(submission);
   }
@@ -382,12 +403,16 @@ export class Tenure implements AsyncDisposable {
     const { applied, clock, reading } = this.#options;
     for (;;) {
       const { n } = applied.chain;
+      const begunMs = clock.monotonic();
       const found = await persist({ clock, signal }, () => reading.slots.read(n, signal));
       if (this.stopped !== undefined || (found !== null && applied.chain.n === n && !this.#sequencer.isCommitting)) {
         this.resign("writer.lost");
         throw new Fault("NOT_WRITER", "Another process writes; send the request to it.", { retryAfterMs: 1_000 });
       }
-      if (found === null) return;
+      if (found === null) {
+        this.#newestAtMs = Math.max(this.#newestAtMs, begunMs);
+        return;
+      }
       // Our own commit, about to be applied.
       await clock.sleep(LOOK_AGAIN_MS, signal);
     }

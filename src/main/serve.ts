@@ -89,8 +89,10 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const forward = owned.use(
     new Forwarder({
       clock: systemClock,
+      key: ledger.keys?.commit,
       leaderUrl: () => election.leader?.url,
       log,
+      random: systemRandom,
       tls: { ...tls, ...(options.peerCa === undefined ? {} : { ca: options.peerCa }) },
     }),
   );

@@ -26,7 +26,7 @@ import {
 } from "../store/keys.ts";
 import type { UploadMismatch } from "../store/object-store.ts";
 import { persist, placeHead, placeLocked } from "../store/place.ts";
-import { dataVersions, hasVersions, readSized } from "../store/right-version.ts";
+import { dataVersions, describeOver, hasVersions, type Over, readSized } from "../store/right-version.ts";
 import { DAY_MS } from "../verify/bucket/audit.ts";
 import { personalIds } from "../verify/personal.ts";
 import { readRecord } from "../verify/records.ts";
@@ -121,7 +121,10 @@ export class Copy {
   }
 
   get #placing() {
-    return { ...patience(this.#sides.options), store: this.#sides.target };
+    const { notes, options, target } = this.#sides;
+    const onOver = (key: string, over: Over): void =>
+      void notes.add(`${over}: the copy's ${key}: ${describeOver(over)}, which counts`);
+    return { ...patience(options), onOver, store: target };
   }
 
   /** The ledger's floor from now, or the source's lock where that is longer. */

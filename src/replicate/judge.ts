@@ -12,8 +12,9 @@ import { equalBytes, formatHex } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
 import { checkpointKey, commitKey, HEAD_CHECKPOINT, parseKey } from "../store/keys.ts";
 import { hasVersions } from "../store/right-version.ts";
-import { openOwn } from "../verify/bucket/checkpoints.ts";
+import { elderKeys, openOwn } from "../verify/bucket/checkpoints.ts";
 import { openWitnessed, type Witnessed } from "../verify/checkpoint.ts";
+import { openKept } from "../verify/history.ts";
 import type { Stage } from "../verify/report.ts";
 import { ask, readContent, type Sides } from "./ports.ts";
 import { BadCommit, type SlotBytes, walk } from "./walk.ts";
@@ -128,7 +129,8 @@ export async function judge(sides: Sides, start: Watermark, stage: Stage): Promi
   if (!(await meets(sides, chain, stage))) return { ...nothing, claimed: 0, size: chain.size };
 
   const roots = new Map<number, string>(start.unarchived.map((s) => [s.size, s.root]));
-  const wanted = new Set([...theirs, ...ours].flatMap((n) => sizeOf(n) ?? []));
+  const kept = keptSizes(options);
+  const wanted = new Set([...[...theirs, ...ours].flatMap((n) => sizeOf(n) ?? []), ...kept]);
   const slots = await slotsOf(sides, chain.n);
   const end = await readCommits(sides, chain, { roots, slots, stage, wanted });
   if (options.genesis !== undefined && end.chain.genesis !== options.genesis)
@@ -138,6 +140,7 @@ export async function judge(sides: Sides, start: Watermark, stage: Stage): Promi
   if (found.claimed === 0) failUnsigned(trusted, stage);
   if (found.newest.length > 0 && found.newest.every((tree) => tree.quorum === false))
     stage.fail("checkpoint.quorum", HEAD_AT, "the quorum of the policy did not cosign the source's newest checkpoint");
+  compareKept(sides, end.chain, roots, stage);
   const published = compareNotes(sides, ours, end.chain.keys, roots, end.chain.size, stage);
   return {
     claimed: found.claimed,
@@ -147,6 +150,34 @@ export async function judge(sides: Sides, start: Watermark, stage: Stage): Promi
     published,
     size: end.chain.size,
   };
+}
+
+/** Sizes of the notes that somebody kept. */
+export const keptSizes = ({ trust }: Sides["options"]): number[] =>
+  trust.kept.flatMap((bytes) => sizeOf({ bytes, key: undefined }) ?? []);
+
+/** Each kept note is part of the source's tree, or history was rewritten. Throws the Violation `kept.signature`. */
+function compareKept(
+  { options: { trust } }: Sides,
+  { keys, origin, size: end }: CommitChain,
+  roots: ReadonlyMap<number, string>,
+  stage: Stage,
+): void {
+  for (const { at, tree } of openKept(trust, elderKeys(trust.policy, keys), origin, stage)) {
+    const { root, size } = tree.checkpoint;
+    if (size > end)
+      stage.fail(
+        "checkpoint.ahead",
+        at,
+        `is of size ${size}; the source's commits end at ${end}: the newest are missing`,
+      );
+    else if (roots.get(size) !== formatHex(root))
+      stage.fail(
+        "consistency.mismatch",
+        at,
+        `the source's tree of size ${size} has another root than the one that was kept: history was rewritten`,
+      );
+  }
 }
 
 const failUnsigned = (notes: readonly FoundNote[], stage: Stage): void =>

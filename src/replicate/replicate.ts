@@ -1,14 +1,15 @@
 /**
  * Copies a ledger from where it lies to somewhere else (`docs/operating.md`): what is new is judged first, then written.
  *
- * - Nothing is written unless everything new at the source is valid, is what its checkpoints sign, and fits the copy.
+ * - Nothing is written unless everything new at the source is valid, is what its checkpoints sign, extends what somebody kept, and
+ *   fits the copy.
  * - Nothing of the copy is scanned: the work is that of what is new since the watermark.
  * - It may be stopped at any point, and goes on when it is run again.
  */
 import { Violation } from "../std/violation.ts";
 import { type Failure, Stage } from "../verify/report.ts";
 import { Copy, type Written } from "./copy.ts";
-import { type Judged, judge } from "./judge.ts";
+import { type Judged, judge, keptSizes } from "./judge.ts";
 import type { ReplicaOptions, Sides, Source, Target } from "./ports.ts";
 import { again, readWatermark, START, type Watermark } from "./watermark.ts";
 
@@ -55,6 +56,10 @@ async function startOf(sides: Sides): Promise<Watermark> {
   const { notes, options } = sides;
   const mark = options.fromStart ? undefined : await readWatermark(sides);
   if (mark === undefined) return START;
+  if (keptSizes(options).some((size) => size < mark.chain.size)) {
+    notes.add(`${UNUSED}, since a kept checkpoint is older`);
+    return START;
+  }
   if (mark.personal || !options.personal) return mark;
   notes.add(`${UNUSED}, since personal values were not copied before`);
   return START;

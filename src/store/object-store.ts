@@ -20,7 +20,8 @@ export type Bucket = "ledger" | "head" | "personal";
 export type MutableBucket = "head" | "personal";
 
 export type PutOutcome =
-  | { readonly outcome: "created"; readonly etag: string }
+  /** With the id of the version on a store that keeps versions: there a create may succeed over a delete marker. */
+  | { readonly outcome: "created"; readonly etag: string; readonly versionId?: string }
   | { readonly outcome: "exists" }
   | { readonly outcome: "unknown"; readonly cause: unknown };
 

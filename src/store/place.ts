@@ -1,6 +1,7 @@
 /**
  * Puts an object whose bytes are determined by the log where it belongs, as often as it takes. What is there already must be the
- * same and locked as long: anything else was put there by someone else.
+ * same, in some version, and locked as long. What somebody laid over it is told, and hides nothing; where nothing under the key
+ * is right, nothing can be put there any more.
  */
 
 import { equalBytes } from "../std/bytes.ts";
@@ -8,6 +9,7 @@ import { Fault } from "../std/faults.ts";
 import type { Clock } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
 import type { ObjectStore } from "./object-store.ts";
+import { type Over, readRight } from "./right-version.ts";
 
 export interface Placing {
   readonly store: ObjectStore;
@@ -15,6 +17,8 @@ export interface Placing {
   readonly signal: AbortSignal;
   /** How long a store that does not answer is asked again; for ever when absent. */
   readonly patienceMs?: number;
+  /** The right version of an object is there under something that was laid over it. */
+  readonly onOver?: ((key: string, over: Over) => void) | undefined;
 }
 
 const FIRST_RETRY_MS = 50;
@@ -25,7 +29,7 @@ const silent = (): Fault =>
 
 /** Repeats while the store does not answer. Throws its last `Fault("STORE_UNAVAILABLE")` when patience ends. */
 export async function persist<T>(
-  { clock, patienceMs = Number.POSITIVE_INFINITY, signal }: Omit<Placing, "store">,
+  { clock, patienceMs = Number.POSITIVE_INFINITY, signal }: Omit<Placing, "onOver" | "store">,
   work: () => Promise<T | "unknown">,
 ): Promise<T> {
   const startMs = clock.monotonic();
@@ -53,16 +57,19 @@ export async function placeLocked(
   body: Uint8Array,
   retainUntil: number,
 ): Promise<Placed> {
-  const { signal, store } = placing;
+  const { onOver, signal, store } = placing;
   return persist<Placed>(placing, async () => {
     const { outcome } = await store.create("ledger", key, body, { retainUntil, signal });
     if (outcome !== "exists") return outcome;
-    const found = await store.get("ledger", key, { signal });
+    const found = await readRight(store, key, (there) => equalBytes(there, body), { signal });
     if (found === null) throw new Violation("object.hidden", `${key} is occupied and reads as absent`, key);
-    if (!equalBytes(found.body, body))
-      throw new Violation("object.shadowed", `${key} holds other bytes than the log says`, key);
-    const info = await store.head("ledger", key, { signal });
-    if ((info?.retainUntil ?? 0) < retainUntil) await store.extend("ledger", key, retainUntil, { signal });
+    if (!found.isRight)
+      throw new Violation("object.shadowed", `${key} holds other bytes than the log says, in every version`, key);
+    if (found.over !== undefined) onOver?.(key, found.over);
+    // The version that is right, not what lies over it.
+    const version = { signal, versionId: found.versionId };
+    const info = await store.head("ledger", key, version);
+    if ((info?.retainUntil ?? 0) < retainUntil) await store.extend("ledger", key, retainUntil, version);
     return outcome;
   });
 }

@@ -1,8 +1,9 @@
 /**
  * Reads by content, not by what lies on top: on a store with versions whoever may write can lay other bytes, or a delete marker,
  * over an object, and what was locked is still there. In the normal case this is one read; versions are listed only when the
- * newest one is not right.
+ * newest one is not right. Everybody who looks below the newest version does it here.
  */
+import { equalBytes } from "../std/bytes.ts";
 import type { ObjectStore, ObjectVersion, StoredObject, StoreOptions } from "./object-store.ts";
 
 /** A store whose versions may not be known, such as a plain copy of the newest ones. */
@@ -26,16 +27,54 @@ export const describeOver = (over: Over): string =>
 export const hasVersions = <S extends object>(store: S): store is S & Pick<ObjectStore, "versions"> =>
   "versions" in store && store.versions !== undefined;
 
-/** The data versions of a key, oldest first: what was there first is what create-if-absent made. */
-export async function dataVersions(
+async function versionsOf(
   store: Pick<ObjectStore, "versions">,
   key: string,
   options: StoreOptions,
-): Promise<ObjectVersion[]> {
+): Promise<{ readonly data: ObjectVersion[]; readonly hasMarker: boolean }> {
   const all: ObjectVersion[] = [];
-  for await (const version of store.versions("ledger", key, options))
-    if (version.key === key && !version.isMarker) all.push(version);
-  return all.toReversed();
+  for await (const version of store.versions("ledger", key, options)) if (version.key === key) all.push(version);
+  return { data: all.filter((v) => !v.isMarker).toReversed(), hasMarker: all.some((v) => v.isMarker) };
+}
+
+/** The data versions of a key, oldest first: what was there first is what create-if-absent made. */
+export const dataVersions = async (
+  store: Pick<ObjectStore, "versions">,
+  key: string,
+  options: StoreOptions,
+): Promise<ObjectVersion[]> => (await versionsOf(store, key, options)).data;
+
+/** What a key ever held. */
+export interface History {
+  /** Oldest first, each content once; empty for a key that was never written. */
+  readonly contents: readonly Uint8Array[];
+  /** Whether a delete marker lies anywhere among the versions. */
+  readonly hasMarker: boolean;
+}
+
+export async function historyOf(
+  store: Pick<ObjectStore, "get" | "versions">,
+  key: string,
+  options: StoreOptions,
+): Promise<History> {
+  const { data, hasMarker } = await versionsOf(store, key, options);
+  const contents: Uint8Array[] = [];
+  for (const { versionId } of data.slice(0, MAX_TRIED)) {
+    const body = (await store.get("ledger", key, { signal: options.signal, versionId }))?.body;
+    if (body !== undefined && !contents.some((c) => equalBytes(c, body))) contents.push(body);
+  }
+  return { contents, hasMarker };
+}
+
+/** Whether one version is all that a key ever held. */
+export async function isAlone(
+  store: Pick<ObjectStore, "versions">,
+  key: string,
+  { signal }: StoreOptions,
+): Promise<boolean> {
+  let count = 0;
+  for await (const version of store.versions("ledger", key, { limit: 2, signal })) if (version.key === key) count++;
+  return count === 1;
 }
 
 /**

@@ -27,7 +27,7 @@ const PROJECT = "fraud";
 const PATIENCE_MS = 20_000;
 
 /** A home that shares the first one's buckets and has its keys, and the signer's memory with them. */
-async function replicaHome(parent: string, first: string, name: string): Promise<string> {
+export async function replicaHome(parent: string, first: string, name: string): Promise<string> {
   const dir = join(parent, name);
   await mkdir(dir);
   await cp(join(first, "keys"), join(dir, "keys"), { recursive: true });
@@ -39,7 +39,7 @@ const metric = async ({ url }: ServerProcess, name: string): Promise<number> =>
 export const leads = async (server: ServerProcess): Promise<boolean> =>
   (await metric(server, "datapilot_log_leading")) === 1;
 
-async function leaderOf(servers: readonly ServerProcess[], withinMs = 60_000): Promise<ServerProcess> {
+export async function leaderOf(servers: readonly ServerProcess[], withinMs = 60_000): Promise<ServerProcess> {
   for (let waited = 0; waited < withinMs; waited += 100) {
     for (const server of servers) if (await leads(server).catch(() => false)) return server;
     await sleep(100);

@@ -3,11 +3,23 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it } from "vitest";
+import { Classification } from "../../gen/ts/animus/datapilot/record/v1/data_pb.ts";
 import { ProjectService } from "../../gen/ts/animus/datapilot/v1/access_pb.ts";
+import { DatasetService } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
 import { LedgerService } from "../../gen/ts/animus/datapilot/v1/ledger_pb.ts";
 import { faultOf } from "../../src/api/faults.ts";
-import { leads, liveThrough } from "./replica-scenario.ts";
-import { clientOf, datapilot, enrol, grpcTransport, initHome, startServer, temporaryFolder } from "./server.ts";
+import { leaderOf, leads, liveThrough, replicaHome } from "./replica-scenario.ts";
+import {
+  clientOf,
+  datapilot,
+  enrol,
+  grpcTransport,
+  httpTransport,
+  initHome,
+  type ServerProcess,
+  startServer,
+  temporaryFolder,
+} from "./server.ts";
 
 const PROJECT = "fraud";
 
@@ -22,6 +34,57 @@ it("answer reads, hand on the rest, and take over without losing what was acknow
   const verified = await datapilot(["verify", "bucket", first, ...trusted, "--json"]);
   expect(JSON.parse(verified.stdout)).toMatchObject({ verdict: "COMPLETE" });
 }, 240_000);
+
+it("no caller notices that the leader he asks is superseded, and each change is made once", async () => {
+  await using folder = await temporaryFolder();
+  const first = join(folder.path, "first");
+  const home = await initHome(first);
+  const second = await replicaHome(folder.path, first, "second");
+  const old = await startServer(first);
+  let next: ServerProcess | undefined;
+  try {
+    const { token } = await enrol(old, home.token, PROJECT);
+    const enough = new AbortController();
+    const made: string[] = [];
+    // Without request ids: the server gives one, and so knows what became of what it had begun.
+    const worker = async (who: number): Promise<void> => {
+      const transport = (who % 2 === 0 ? grpcTransport : httpTransport)(old, token);
+      for (let k = 0; !enough.signal.aborted; k++) {
+        const name = `w${who}-${k}`;
+        const { receipt } = await clientOf(DatasetService, transport).createDataset(
+          { dataset: { classification: Classification.INTERNAL, name }, project: PROJECT },
+          { timeoutMs: 30_000 },
+        );
+        made.push(`${name} ${receipt?.record}`);
+      }
+    };
+    const workers = Promise.all(Array.from({ length: 12 }, (_, who) => worker(who)));
+    workers.catch(() => enough.abort());
+    await sleep(1_000);
+    const before = made.length;
+    // Started to write: it takes the lead from whoever has it.
+    next = await startServer(second, { args: ["--store", first] });
+    await leaderOf([next]);
+    await sleep(3_000);
+    enough.abort();
+    await workers;
+    expect(await leads(old)).toBe(false);
+    expect(made.length).toBeGreaterThan(before);
+    const there: string[] = [];
+    for (let pageToken = ""; ; ) {
+      const datasets = clientOf(DatasetService, grpcTransport(next, token));
+      const page = await datasets.listDatasets({ pageSize: 1_000, pageToken, project: PROJECT });
+      there.push(...page.resources.map((r) => `${r.name.split("/").at(-1)} ${r.record}`));
+      pageToken = page.nextPageToken;
+      if (pageToken === "") break;
+    }
+    expect(there.toSorted()).toEqual(made.toSorted());
+    console.info(`${made.length} changes, ${made.length - before} of them after the leader changed; none refused`);
+  } finally {
+    await old.kill();
+    await next?.kill();
+  }
+}, 120_000);
 
 it("reads without keys, and never leads", async () => {
   await using folder = await temporaryFolder();

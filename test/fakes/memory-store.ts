@@ -76,6 +76,8 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
   };
   const ownLock: LockMode = options.lock === "compliance" ? "COMPLIANCE" : "advisory";
   const broken: string[] = [];
+  /** Versions that no create made. */
+  const planted = new Set<string>();
   let etags = 0;
   let calls = 0;
   let usedBytes = 0;
@@ -122,11 +124,11 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
     buckets[bucket].set(key, bucket === "ledger" ? [version, ...versionsOf(bucket, key)] : [version]);
     return version;
   }
-  function put(bucket: Bucket, key: string, body: Uint8Array, retainUntil?: number): string {
+  function put(bucket: Bucket, key: string, body: Uint8Array, retainUntil?: number): Version {
     if (usedBytes + body.length > (options.capacityBytes ?? Number.POSITIVE_INFINITY))
       throw new Fault("STORE_UNAVAILABLE", "the disk is nearly full: free space or enlarge the volume");
     usedBytes += body.length;
-    return lay(bucket, key, body, retainUntil === undefined ? {} : { retainUntil }).etag;
+    return lay(bucket, key, body, retainUntil === undefined ? {} : { retainUntil });
   }
   function change(bucket: Bucket, key: string, from: Version, to: Version): void {
     buckets[bucket].set(
@@ -136,7 +138,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
   }
   function refuseSecondContent(key: string, held: Held, body: Uint8Array): void {
     const type = parseKey("ledger", key)?.type ?? "";
-    if (!ONE_CONTENT.has(type) || equalBytes(held.body, body)) return;
+    if (!ONE_CONTENT.has(type) || planted.has(held.versionId) || equalBytes(held.body, body)) return;
     broken.push(key);
     throw new Error(`assertion failed: ${key} was created before with other bytes`);
   }
@@ -165,7 +167,10 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
         throw new Error(`assertion failed: the bytes of ${key} changed while they were written`);
       const held = find(bucket, key);
       // A hidden key counts as absent, as it does on S3.
-      if (held === undefined) return { outcome: "created", etag: put(bucket, key, body, retainUntil) };
+      if (held === undefined) {
+        const { etag, versionId } = put(bucket, key, body, retainUntil);
+        return { outcome: "created", etag, ...(bucket === "ledger" ? { versionId } : {}) };
+      }
       if (bucket === "ledger") refuseSecondContent(key, held, body);
       return { outcome: "exists" };
     },
@@ -188,7 +193,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
       writable(bucket, key);
       await enter("swap", signal);
       if ((find(bucket, key)?.etag ?? null) !== etag) return { outcome: "moved" };
-      return { outcome: "swapped", etag: put(bucket, key, body) };
+      return { outcome: "swapped", etag: put(bucket, key, body).etag };
     },
     async replace(bucket, key, body, { signal } = {}) {
       writable(bucket, key);
@@ -260,7 +265,11 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
       else if (held === undefined) lay(bucket, key, body, {});
       else change(bucket, key, held, { ...held, body: body.slice(), etag: `m${++etags}` });
     },
-    shadow: (key, body, lock = {}) => lay("ledger", key, body, lock).versionId,
+    shadow(key, body, lock = {}) {
+      const { versionId } = lay("ledger", key, body, lock);
+      planted.add(versionId);
+      return versionId;
+    },
     hide: (key) => lay("ledger", key, null, {}).versionId,
     removeVersion(key, versionId) {
       const rest = versionsOf("ledger", key).filter((v) => v.versionId !== versionId);

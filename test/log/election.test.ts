@@ -166,6 +166,75 @@ it("goes on without the lease until another writes, then follows, and leads agai
   expect((await a.log.submit(createProject("churn", world.init.system))).value).toBe("new");
 });
 
+it("does not take a lease that it cannot reach for silent", async () => {
+  await begin();
+  const [a, b] = [await start(false), await start(true)];
+  await world.clock.sleep(3_000);
+  for (let i = 0; i < 60; i++) b.store.faults.next("get", "error-before", (_, key) => key === LEADER);
+  await world.clock.sleep(45_000);
+  expect(b.election.leader).toMatchObject({ url: "http://node-1" });
+  await world.clock.sleep(60_000);
+  expect(leaders()).toEqual([a.log]);
+  expect(b.log.epoch).toBe(1);
+});
+
+it("leads on for as long as nobody else reaches the lease either", async () => {
+  await begin();
+  const [a, b] = [await start(false), await start(true)];
+  await world.clock.sleep(3_000);
+  for (const { store } of [a, b])
+    for (const call of ["get", "swap"] as const)
+      for (let i = 0; i < 30; i++) store.faults.next(call, "error-before", (_, key) => key === LEADER);
+  await world.clock.sleep(20_000);
+  expect((await a.log.submit(createProject("fraud", world.init.system))).value).toBe("new");
+  expect(leaders()).toEqual([a.log]);
+  expect(a.log.health().stopped).toBeUndefined();
+});
+
+it("notices who writes without the lease, though nobody asks it to write", async () => {
+  await begin();
+  const a = await start(false);
+  await world.clock.sleep(3_000);
+  const lastSigned = new MemoryLastSigned();
+  lastSigned.notes = [...world.lastSigned.notes];
+  const other = await openIn({ ...world, lastSigned, random: seededRandom(77) }, shared);
+  const waited = await waitFor(() => a.log.role === "follower", 60_000);
+  expect(waited).toBeLessThanOrEqual(2 * LEASE_TIMES.beatMs);
+  expect(a.log.health()).toMatchObject({ stopped: "writer.lost" });
+  await other[Symbol.asyncDispose]();
+});
+
+it("says how old its state may be, also as a leader", async () => {
+  await begin();
+  const a = await start(false);
+  await world.clock.sleep(30_000);
+  expect(a.log.health().lagMs).toBeLessThanOrEqual(2 * LEASE_TIMES.beatMs);
+  // It does not reach the next slot: whether it still leads it cannot know.
+  for (let i = 0; i < 1_000; i++) a.store.faults.next("get", "error-before", (_, key) => key.startsWith("commits/"));
+  await world.clock.sleep(20_000);
+  expect(a.log.health()).toMatchObject({ role: "leader" });
+  expect(a.log.health().lagMs).toBeGreaterThan(15_000);
+});
+
+it("hands on what waits, and leaves open only what may be committed", async () => {
+  await begin();
+  const [a] = [await start(false), await start(true)];
+  // The first commit's fate is unknown for as long as A leads; the others wait behind it.
+  a.store.faults.next("create", "error-before", (_, key) => key.startsWith("commits/"));
+  const submit = (name: string) => a.log.submit(createProject(name, world.init.system));
+  const flying = submit("p0");
+  flying.catch(() => undefined);
+  await world.clock.sleep(1);
+  const outcomes = Promise.allSettled([flying, submit("p1"), submit("p2")]);
+  a.log.resign();
+  const reasons = (await outcomes).map((o) => (o.status === "rejected" ? (o.reason as Fault).reason : o.status));
+  expect(reasons).toEqual(["WRITER_LOST", "NOT_WRITER", "NOT_WRITER"]);
+  await waitFor(() => leaders().length > 0, 60_000);
+  const [leader] = leaders();
+  for (const name of ["p0", "p1", "p2"])
+    expect((await leader?.submit(createProject(name, world.init.system)))?.value).toBe("new");
+});
+
 it("who was started to write takes the lease from whoever holds it", async () => {
   await begin();
   const a = await start(false);

@@ -1,12 +1,22 @@
 /** What lies over commits in the bucket: found, told, and never written over (rules W6, W7). */
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { nativeVerifier } from "../../src/log/native-verifier.ts";
+import { parseTrustPolicy } from "../../src/note/trust-policy.ts";
 import { CommitChain } from "../../src/record/chain.ts";
 import { utf8 } from "../../src/std/bytes.ts";
 import { commitKey } from "../../src/store/keys.ts";
+import { verifyBucket } from "../../src/verify/bucket.ts";
 import { createMemoryStore, type MemoryStore } from "../fakes/memory-store.ts";
 import { createMemoryIndex } from "./memory-index.ts";
-import { createProject, createWorld, openIn, type World } from "./world.ts";
+import { createProject, createWorld, MemoryLastSigned, NEVER_MS, openIn, testKeys, type World } from "./world.ts";
+
+const TRUST = {
+  kept: [],
+  mirrors: new Set<string>(),
+  policy: parseTrustPolicy(`log ${testKeys.log.vkey}\nlog ${testKeys.logPq.vkey}\nquorum none\n`),
+  requirePq: false,
+  verifier: nativeVerifier,
+};
 
 interface Grown {
   readonly store: MemoryStore;
@@ -178,4 +188,60 @@ it("stops publishing at a slot that is empty for good", async () => {
   await world.clock.sleep(3_000);
   expect(log.health()).toMatchObject({ alarm: "commit.gap", published });
   await log[Symbol.asyncDispose]();
+});
+
+describe("a create over a delete marker", () => {
+  const close = async (...logs: readonly AsyncDisposable[]): Promise<void> => {
+    for (const log of logs) await log[Symbol.asyncDispose]();
+  };
+
+  it("is no commit when there was one before: its writer adopts that, signs nothing, and steps down", async () => {
+    const store = createMemoryStore();
+    const world = await createWorld(store);
+    const first = await openIn(world, store);
+    const n = first.index.watermark.n;
+    const other = new MemoryLastSigned();
+    other.notes = [...world.lastSigned.notes];
+    const second = await openIn({ ...world, lastSigned: other }, store, createMemoryIndex(), {
+      publishIntervalMs: NEVER_MS,
+    });
+    store.hide(commitKey(n));
+    const before = [...world.lastSigned.notes];
+    await expect(first.submit(createProject("fraud", world.init.system))).rejects.toMatchObject({
+      reason: "NOT_WRITER",
+    });
+    expect(first.health()).toMatchObject({ alarm: "commit.hidden", stopped: "writer.lost" });
+    expect(first.index.watermark.root).toBe(second.index.watermark.root);
+    expect(world.lastSigned.notes).toEqual(before);
+    expect(await contents(store, n)).toHaveLength(2);
+    // Who leads goes on; whoever reads what lies on top learns of it at the next commit.
+    expect((await second.submit(createProject("risk", world.init.system))).value).toBe("new");
+    await expect(openIn(world, store, createMemoryIndex(), { follow: true })).rejects.toMatchObject({
+      code: "commit.hidden",
+    });
+    const report = await verifyBucket(store, TRUST, {
+      concurrency: 1,
+      nowMs: world.clock.now(),
+      records: "objects",
+      state: true,
+    });
+    const found = report.checks.flatMap((c) => c.failures.map((f) => `${f.code} ${f.at}`));
+    expect(found).toContain(`commit.hidden ${commitKey(n)}`);
+    expect(found.join()).not.toContain("commit.prev");
+    await close(first, second);
+  });
+
+  it("lets nobody begin a term at a slot with two commits", async () => {
+    const store = createMemoryStore();
+    const world = await createWorld(store);
+    const first = await openIn(world, store);
+    const n = first.index.watermark.n;
+    const second = await openIn(world, store, createMemoryIndex(), { publishIntervalMs: NEVER_MS });
+    store.hide(commitKey(n));
+    await first.submit(createProject("fraud", world.init.system)).catch(() => undefined);
+    await close(first);
+    // The newest version is a commit like any other, and the last one.
+    await expect(openIn(world, store)).rejects.toMatchObject({ code: "commit.hidden" });
+    await close(second);
+  });
 });

@@ -110,7 +110,7 @@ it("steps down when another process writes", async () => {
   const first = await openIn(world, store);
   await first.submit(createProject("fraud", world.init.system));
   const second = await openIn(world, store);
-  await expect(first.submit(createProject("risk", world.init.system))).rejects.toMatchObject({ reason: "WRITER_LOST" });
+  await expect(first.submit(createProject("risk", world.init.system))).rejects.toMatchObject({ reason: "NOT_WRITER" });
   await expect(first.submit(createProject("risk", world.init.system))).rejects.toMatchObject({ reason: "NOT_WRITER" });
   expect(first.health()).toMatchObject({ stopped: "writer.lost", writing: false });
   expect((await second.submit(createProject("risk", world.init.system))).value).toBe("new");

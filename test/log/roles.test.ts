@@ -11,7 +11,7 @@ import { commitKey, HEAD_CHECKPOINT } from "../../src/store/keys.ts";
 import { createFaultStore } from "../fakes/fault-store.ts";
 import { createMemoryStore } from "../fakes/memory-store.ts";
 import { createMemoryIndex } from "./memory-index.ts";
-import { createProject, createWorld, MemoryLastSigned, openIn, seededRandom, testKeys } from "./world.ts";
+import { createProject, createWorld, MemoryLastSigned, NEVER_MS, openIn, seededRandom, testKeys } from "./world.ts";
 
 const logKey = assertDefined(parseVkey(testKeys.log.vkey), "a key");
 
@@ -70,7 +70,7 @@ it("takes over, and the one before follows on", async () => {
   // And back again.
   await leader.lead();
   await expect(follower.submit(createProject("churn", world.init.system))).rejects.toMatchObject({
-    reason: "WRITER_LOST",
+    reason: "NOT_WRITER",
   });
   await follower.follow();
   const { committed } = await leader.submit(createProject("churn", world.init.system));
@@ -196,4 +196,26 @@ it("tells of no failure when a takeover is called off", async () => {
   expect(follower.health().stopped).toBe("closed");
   await leader[Symbol.asyncDispose]();
   await follower[Symbol.asyncDispose]();
+});
+
+it("says what it signed once when the bucket holds something else, also while it follows", async () => {
+  const store = createMemoryStore();
+  const world = await createWorld(store);
+  const first = await openIn(world, store, createMemoryIndex(), { publishIntervalMs: NEVER_MS });
+  const other = new MemoryLastSigned();
+  other.notes = [...world.lastSigned.notes];
+  await first.submit(createProject("fraud", world.init.system));
+  const lost = commitKey(first.index.watermark.n - 1);
+  await first[Symbol.asyncDispose]();
+  // The store forgets the end of the log, and a machine that had not read it takes over.
+  for (const key of store.keys("ledger").filter((k) => k.startsWith("commits/") && k >= lost))
+    store.forget("ledger", key);
+  await store.remove("head", HEAD_CHECKPOINT);
+  for (const key of store.keys("ledger").filter((k) => k.startsWith("checkpoints/"))) store.forget("ledger", key);
+  const second = await openIn({ ...world, lastSigned: other }, store);
+  for (const name of ["risk", "churn", "north"]) await second.submit(createProject(name, world.init.system));
+  const again = await openIn(world, store, createMemoryIndex(), { follow: true });
+  expect(again.health()).toMatchObject({ alarm: "ledger.rollback", role: "follower" });
+  await expect(again.lead()).rejects.toMatchObject({ code: "ledger.rollback" });
+  for (const log of [again, second]) await log[Symbol.asyncDispose]();
 });

@@ -17,7 +17,7 @@ import { Crash, createFaultStore } from "../fakes/fault-store.ts";
 import { createMemoryStore, type MemoryStore } from "../fakes/memory-store.ts";
 import { createDataset, MemoryLastSigned, openIn } from "../log/world.ts";
 import { machineClock, machineRandom } from "../store/machine.ts";
-import { appendDetached, cloned, contents, copyTo, Lab, verify, withReceive } from "./lab.ts";
+import { appendDetached, cloned, contents, copyTo, Lab, trust, verify, withReceive } from "./lab.ts";
 
 const root = mkdtempSync(join(tmpdir(), "datapilot-replicate-"));
 afterAll(() => rmSync(root, { force: true, recursive: true }), 120_000);
@@ -48,6 +48,9 @@ const codes = ({ findings }: { findings: readonly { code: string }[] }): string[
 ];
 const commits = (from: ObjectStore & { keys(bucket: "ledger"): string[] }): string[] =>
   from.keys("ledger").filter((k) => k.startsWith("commits/"));
+
+const noteOf = async (from: ObjectStore): Promise<Uint8Array> =>
+  assertDefined(await from.get("head", HEAD_CHECKPOINT), "a checkpoint").body;
 
 let folders = 0;
 const inFolder = (): Promise<FileStore> => fileStore(join(root, String(folders++)));
@@ -387,6 +390,39 @@ describe("a source that lacks something", () => {
     const copy = empty();
     expect(await copyTo(bare, copy)).toMatchObject({ verdict: "COPIED" });
     await expectEqual(copy, store);
+  });
+
+  it("contradicts a checkpoint that somebody kept, writes nothing", async () => {
+    const kept = await noteOf(await source());
+    const other = await Lab.create(createMemoryStore());
+    await other.datasets(400);
+    await other.log.seal();
+    const copy = empty();
+    // Another history under the same keys, as who has stolen them writes it.
+    const report = await copyTo(other.store, copy, { trust: { ...trust, kept: [kept] } });
+    expect(codes(report)).toContain("consistency.mismatch");
+    expect(report.verdict).toBe("CONTRADICTED");
+    expect(copy.keys("ledger")).toEqual([]);
+    await other.log[Symbol.asyncDispose]();
+  });
+
+  it("extends a checkpoint that somebody kept, is copied, also behind the copy's watermark", async () => {
+    const copy = empty();
+    const old = await noteOf(early);
+    expect((await copyTo(early, copy, { trust: { ...trust, kept: [old] } })).verdict).toBe("COPIED");
+    const report = await copyTo(await source(), copy, {
+      trust: { ...trust, kept: [old, await noteOf(await source())] },
+    });
+    expect(report).toMatchObject({ findings: [], verdict: "COPIED" });
+    const again = await copyTo(await source(), copy, { trust: { ...trust, kept: [old] } });
+    expect(again).toMatchObject({ findings: [], from: { commits: 0 }, verdict: "COPIED" });
+    await expectEqual(copy, store);
+  });
+
+  it("ends before a checkpoint that somebody kept, is copied and said to be incomplete", async () => {
+    const report = await copyTo(early, empty(), { trust: { ...trust, kept: [await noteOf(await source())] } });
+    expect(codes(report)).toEqual(["checkpoint.ahead"]);
+    expect(report.verdict).toBe("INCOMPLETE");
   });
 
   it("is older than the copy, changes nothing", async () => {

@@ -47,9 +47,15 @@ export function betrayable(inner: MemoryStore, scheduler: Scheduler): Betrayals 
     async create(bucket, key, body, options) {
       if (pools > 1 && (await isThere(bucket, key)) && scheduler.chance(SECOND_CREATES)) {
         const { retainUntil } = options;
-        if (bucket === "ledger") inner.shadow(key, body, retainUntil === undefined ? {} : { retainUntil });
-        else await inner.replace(bucket, key, body);
-        return { etag: "in the other pool", outcome: "created" };
+        const etag = "in the other pool";
+        if (bucket === "ledger")
+          return {
+            etag,
+            outcome: "created",
+            versionId: inner.shadow(key, body, retainUntil === undefined ? {} : { retainUntil }),
+          };
+        await inner.replace(bucket, key, body);
+        return { etag, outcome: "created" };
       }
       const done = await inner.create(bucket, key, body, options);
       if (done.outcome === "created" && bucket === "ledger") created.push(key);

@@ -41,8 +41,6 @@ export function byChance(seed: number): SimulationOptions {
       crash: 0.002 * troubled,
       cut: 0.001,
       jump: 0.001,
-      // A vote asks for an authentication of the last five minutes: clocks that differ by more refuse its repeat.
-      ...(withCommands ? { jumpMs: 120_000 } : {}),
       pause: 0.002 * troubled,
       restart: 0.0005,
     },

@@ -415,6 +415,8 @@ class Simulation implements Client {
         else if (!(error instanceof Fault)) throw new Broken("I11", `${request} met ${String(error)}`, error);
         else if (UNKNOWN.has(error.reason) && !error.message.includes("nothing was recorded")) mayBe = true;
         else if (!NOTHING.has(error.reason) && error.reason !== "DEADLINE_EXCEEDED") {
+          // Told where it is: whoever may not ask any more is refused, and not told that nothing was recorded.
+          if (error.metadata["recorded_index"] !== undefined) return false;
           // Decided. Of an earlier attempt that may be committed, only a process that knows all commits can speak.
           if (!mayBe || this.#isCurrent(process)) this.#history.denied.set(request, error.reason);
           return false;

@@ -122,7 +122,10 @@ class BucketStore implements S3Store {
     );
     if (sent.outcome === "unknown") return sent;
     const { answer } = sent;
-    if (answer.status === 200) return { etag: etagOf(answer), outcome: "created" };
+    if (answer.status === 200) {
+      const versionId = versionOf(answer);
+      return { etag: etagOf(answer), outcome: "created", ...(versionId === undefined ? {} : { versionId }) };
+    }
     if (answer.status === 412) return { outcome: "exists" };
     throw refusal(`creating ${path}`, answer);
   }

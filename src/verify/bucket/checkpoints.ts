@@ -56,7 +56,7 @@ export async function readNotes(audit: Audit, listed: readonly string[]): Promis
 }
 
 /** Log keys that the ledger states, no younger than one that the policy names. */
-function elderKeys({ logs }: TrustPolicy, history: KeyHistory): VerifierKey[] {
+export function elderKeys({ logs }: TrustPolicy, history: KeyHistory): VerifierKey[] {
   const own = history.keys.filter((k) => k.role !== "KEY_ROLE_COMMIT");
   const pinned = own.filter((k) => logs.some((l) => sameKey(l.key, k.key)));
   const youngest = Math.max(-1, ...pinned.map((k) => k.from));

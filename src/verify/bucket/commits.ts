@@ -2,16 +2,18 @@
  * Walks the commits from the first on: each is valid after the ones before it, or is junk that a valid successor voids. What fails
  * ends the walk, since nothing after it can be believed.
  */
+import { sha256Hex } from "../../merkle/hash.ts";
 import { type CheckedCommit, CommitChain, type Reading, type ValidItem } from "../../record/chain.ts";
 import { parseCommit } from "../../record/commit.ts";
 import type { JsonObject } from "../../record/json.ts";
 import { kindSpec } from "../../record/kinds.ts";
 import { assertDefined } from "../../std/assert.ts";
+import { idOf } from "../../std/brand.ts";
 import { parseTime } from "../../std/ports.ts";
 import { Violation } from "../../std/violation.ts";
 import { commitKey } from "../../store/keys.ts";
 import type { LockInfo, StoredObject } from "../../store/object-store.ts";
-import { hasVersions, readRight } from "../../store/right-version.ts";
+import { hasVersions, historyOf, readRight } from "../../store/right-version.ts";
 import type { ArtifactObjects } from "./artifacts.ts";
 import { type Audit, checkLock, DAY_MS, lockOf } from "./audit.ts";
 import { RecordIndexes } from "./indexes.ts";
@@ -94,6 +96,8 @@ class Walker {
   /** Records of which nothing but the digest was checked. */
   #unread = 0;
   #failed = false;
+  /** Why the walk ended, when that is not told yet. */
+  #violation: Violation | undefined;
 
   constructor(audit: Audit, listed: number, { artifacts, objects }: Followers) {
     this.#audit = audit;
@@ -113,7 +117,10 @@ class Walker {
       if (found === null) break;
       slots = slot.n + 1;
       const commit = this.#check(slot.n, found.body);
-      if (this.#failed) break;
+      if (this.#failed) {
+        await this.#tell(slot.n, found.body);
+        break;
+      }
       if (commit !== undefined) await this.#take(commit, found.lock);
       options.progress?.(slots, this.#listed, "commits");
     }
@@ -158,7 +165,7 @@ class Walker {
 
   /** The commit in slot n; undefined for junk, and for what ends the walk. */
   #check(n: number, bytes: Uint8Array): CheckedCommit | undefined {
-    const { stages, trust } = this.#audit;
+    const { trust } = this.#audit;
     try {
       const commit = this.#chain.check(bytes, trust.verifier, (id) => !this.#indexes.append(id), this.#reading);
       for (const junk of this.#junk)
@@ -175,11 +182,27 @@ class Walker {
       }
       // A commit that voids nothing follows what was no junk but a commit, and is no more.
       this.#reportJunk();
-      if (this.#junk.length === 0 || error.code !== "commit.voids")
-        stages.commits.fail(error.code, commitKey(n), error.message);
+      if (this.#junk.length === 0 || error.code !== "commit.voids") this.#violation = error;
       this.#failed = true;
       return undefined;
     }
+  }
+
+  /** Why the commit in slot n is none: it may follow another commit than the one that was read in the slot before it. */
+  async #tell(n: number, bytes: Uint8Array): Promise<void> {
+    const { options, stages, store } = this.#audit;
+    if (this.#violation === undefined) return;
+    const { code, message } = this.#violation;
+    if (code === "commit.prev" && n > 0 && hasVersions(store)) {
+      const { contents } = await historyOf(store, commitKey(n - 1), { signal: options.signal });
+      const prev = parseCommit(bytes).header.prev;
+      if (contents.some((c) => idOf(sha256Hex(c)) === prev)) {
+        const detail = `holds ${contents.length} contents, of which more than one is a commit: commit ${n} follows one, a plain read gives another`;
+        stages.commits.fail("commit.hidden", commitKey(n - 1), detail);
+        return;
+      }
+    }
+    stages.commits.fail(code, commitKey(n), message);
   }
 
   #reportJunk(): void {
