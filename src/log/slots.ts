@@ -24,8 +24,13 @@ export interface SlotHistory {
 }
 
 export interface CommitSlots {
-  /** Throws the store's Fault when nothing was written and nothing will be. */
-  create(n: number, bytes: Uint8Array, signal?: AbortSignal): Promise<"created" | "exists" | "unknown">;
+  /** Throws the store's Fault when nothing was written and nothing will be; `onUnknown` hears why nothing is known. */
+  create(
+    n: number,
+    bytes: Uint8Array,
+    signal?: AbortSignal,
+    onUnknown?: (cause: unknown) => void,
+  ): Promise<"created" | "exists" | "unknown">;
   /** The newest version; null under a delete marker too. */
   read(n: number, signal?: AbortSignal): Promise<Uint8Array | null | "unknown">;
   history(n: number, signal?: AbortSignal): Promise<SlotHistory | "unknown">;
@@ -42,9 +47,10 @@ const noAnswer = (error: unknown, signal: AbortSignal | undefined): "unknown" =>
 };
 
 export const createCommitSlots = (store: ObjectStore, retention: Retention): CommitSlots => ({
-  async create(n, bytes, signal) {
-    const { outcome } = await store.create("ledger", commitKey(n), bytes, { retainUntil: retention(), signal });
-    return outcome;
+  async create(n, bytes, signal, onUnknown) {
+    const done = await store.create("ledger", commitKey(n), bytes, { retainUntil: retention(), signal });
+    if (done.outcome === "unknown") onUnknown?.(done.cause);
+    return done.outcome;
   },
   async read(n, signal) {
     try {
