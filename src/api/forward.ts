@@ -8,6 +8,8 @@
  *   later, and makes a second forward harmless.
  * - No call waits for a leader that is gone: a connection is asked every few seconds whether it lives, and dropped with all calls on
  *   it when another process leads.
+ * - A leader that slept, or was cut off, may not know that another one leads: what it refuses it may refuse for what was true
+ *   before. So no change is refused before the store told that nobody else wrote; if somebody did, that one is asked.
  * - A read is answered here when the state is as new as the caller asked for (`docs/protocol.md`, Freshness).
  */
 import * as http from "node:http";
@@ -15,13 +17,14 @@ import * as https from "node:https";
 import { pipeline } from "node:stream/promises";
 import { type DescMethod, type DescMethodStreaming, type DescMethodUnary, type Message } from "@bufbuild/protobuf";
 import { Code, ConnectError, type HandlerContext, type Transport } from "@connectrpc/connect";
-import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { createConnectTransport } from "@connectrpc/connect-node";
 import type { Log } from "../log/log.ts";
 import { Fault } from "../std/faults.ts";
 import type { Clock } from "../std/ports.ts";
 import { faultOf } from "./faults.ts";
 import type { Request, Response } from "./listen.ts";
 import { headerOf, peerOf } from "./peer.ts";
+import { PeerSession } from "./peer-session.ts";
 
 export interface ForwardOptions {
   readonly log: Log;
@@ -48,6 +51,17 @@ const HOP = /^(?:connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upg
 /** Reasons for which a follower asks the leader: it does not write, or does not know yet. */
 const ASK_LEADER = new Set(["AS_OF_AHEAD", "NOT_WRITER", "REPLICA_BEHIND", "TOKEN_INVALID"]);
 
+/** Reasons that do not rest on the state, or leave open what happened. */
+const NOT_OF_STATE = new Set([
+  "DEADLINE_EXCEEDED",
+  "NOT_WRITER",
+  "RATE_LIMITED",
+  "REQUEST_INVALID",
+  "STATE_CHANGED",
+  "STORE_UNAVAILABLE",
+  "WRITER_LOST",
+]);
+
 /** What a call ends with when its connection breaks. */
 const SILENCE = new Set([
   Code.Aborted,
@@ -60,13 +74,11 @@ const SILENCE = new Set([
 /** How long the leader has for a call whose caller set no deadline. */
 const UNARY_MS = 30_000;
 
-/** A host that vanished closes no connection: it is noticed by a ping, or by the next leader. */
-const PINGS = { pingIdleConnection: true, pingIntervalMs: 2_000, pingTimeoutMs: 3_000 } as const;
 const LEADER_LOOK_MS = 500;
 
 interface Connection {
   readonly url: string;
-  readonly sessions: Http2SessionManager;
+  readonly session: PeerSession;
   readonly transport: Transport;
   /** Aborted when it is dropped. */
   readonly dropped: AbortController;
@@ -113,6 +125,32 @@ export class Forwarder implements Disposable {
     // It may have been recorded; only with the caller's own id is a repeat the same request.
     const { requestId } = request as { readonly requestId?: unknown };
     return typeof requestId === "string" && requestId !== "";
+  }
+
+  /** Whether this refusal of a change is the word of a leader that is none any more. Rejects when nobody can know. */
+  async isOutdated(error: unknown, { signal }: HandlerContext): Promise<boolean> {
+    const { clock, log } = this.#options;
+    if (this.isFollowing || !(error instanceof Fault) || NOT_OF_STATE.has(error.reason)) return false;
+    const known = new AbortController();
+    const late = clock.sleep(PATIENCE_MS, AbortSignal.any([known.signal, signal])).then(
+      () => {
+        throw new Fault(
+          "STORE_UNAVAILABLE",
+          "The store does not answer, so this server cannot know whether it still leads; nothing was recorded. Repeat the request.",
+          { retryAfterMs: PATIENCE_MS },
+        );
+      },
+      () => undefined,
+    );
+    try {
+      await Promise.race([log.confirm(), late]);
+      return false;
+    } catch (fault) {
+      if (fault instanceof Fault && fault.reason === "NOT_WRITER") return true;
+      throw fault;
+    } finally {
+      known.abort();
+    }
   }
 
   async unary(method: DescMethod, request: unknown, context: HandlerContext): Promise<Message> {
@@ -186,7 +224,7 @@ export class Forwarder implements Disposable {
   #drop(): void {
     const gone = new Error("the leader is another one now");
     this.#connection?.dropped.abort(gone);
-    this.#connection?.sessions.abort(gone);
+    this.#connection?.session[Symbol.dispose]();
     this.#connection = undefined;
   }
 
@@ -195,14 +233,14 @@ export class Forwarder implements Disposable {
     const url = await this.#leader(header, signal);
     if (this.#connection?.url === url) return this.#connection;
     this.#drop();
-    const sessions = new Http2SessionManager(url, PINGS, this.#options.tls ?? {});
+    const session = new PeerSession(url, this.#options.tls ?? {});
     const transport = createConnectTransport({
       baseUrl: url,
       httpVersion: "2",
-      sessionManager: sessions,
+      sessionManager: session,
       useBinaryFormat: true,
     });
-    const connection = { dropped: new AbortController(), sessions, transport, url };
+    const connection = { dropped: new AbortController(), session, transport, url };
     this.#connection = connection;
     void this.#watch(connection);
     return connection;

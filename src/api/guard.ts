@@ -189,7 +189,8 @@ async function hereOrThere(
     if (isRead) forward.stamp(context.responseHeader);
     return response;
   } catch (error) {
-    if (!forward.mayAsk(error, request, context)) throw error;
+    const asks = forward.mayAsk(error, request, context) || (!isRead && (await forward.isOutdated(error, context)));
+    if (!asks) throw error;
     return forward.unary(method, request, context);
   }
 }
