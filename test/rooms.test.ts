@@ -31,6 +31,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
 /** Where the machine is touched: its clock, chance, disks, sockets, threads. All else is given ports (`std/ports.ts`). */
 const ADAPTERS = [
   "src/api/forward.ts",
+  "src/api/peer-session.ts",
   "src/api/grpc.ts",
   "src/api/listen.ts",
   "src/cli/",

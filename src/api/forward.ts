@@ -10,6 +10,8 @@
  * - What stays open at the end is told as WRITER_LOST, never as "failed".
  * - No call waits for a leader that is gone: a connection is asked every few seconds whether it lives, and dropped with all calls on
  *   it when another process leads.
+ * - A leader that slept, or was cut off, may not know that another one leads: what it refuses it may refuse for what was true
+ *   before. So no change is refused before the store told that nobody else wrote; if somebody did, that one is asked.
  * - A read is answered here when the state is as new as the caller asked for (`docs/protocol.md`, Freshness).
  */
 import * as http from "node:http";
@@ -17,7 +19,7 @@ import * as https from "node:https";
 import { pipeline } from "node:stream/promises";
 import { type DescMethod, type DescMethodStreaming, type DescMethodUnary, type Message } from "@bufbuild/protobuf";
 import { Code, ConnectError, type HandlerContext, type Transport } from "@connectrpc/connect";
-import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { createConnectTransport } from "@connectrpc/connect-node";
 import type { Log } from "../log/log.ts";
 import { nativeVerifier } from "../log/native-verifier.ts";
 import type { NoteSigner } from "../note/signatures.ts";
@@ -27,6 +29,7 @@ import type { Clock, Random } from "../std/ports.ts";
 import { faultOf } from "./faults.ts";
 import type { Request, Response } from "./listen.ts";
 import { FORWARDED_FOR, formatForwardedFor, headerOf, parseForwardedFor, peerOf } from "./peer.ts";
+import { PeerSession } from "./peer-session.ts";
 
 export interface ForwardOptions {
   readonly log: Log;
@@ -65,6 +68,17 @@ const ASK_LEADER = new Set(["AS_OF_AHEAD", "NOT_WRITER", "REPLICA_BEHIND", "TOKE
 /** Members of answers that are told once: a repeat comes without them. */
 const TOLD_ONCE = new Set(["run_token", "secret"]);
 
+/** Reasons that do not rest on the state, or leave open what happened. */
+const NOT_OF_STATE = new Set([
+  "DEADLINE_EXCEEDED",
+  "NOT_WRITER",
+  "RATE_LIMITED",
+  "REQUEST_INVALID",
+  "STATE_CHANGED",
+  "STORE_UNAVAILABLE",
+  "WRITER_LOST",
+]);
+
 /** What a call ends with when its connection breaks. */
 const SILENCE = new Set([
   Code.Aborted,
@@ -77,17 +91,11 @@ const SILENCE = new Set([
 /** How long the leader has for a call whose caller set no deadline. */
 const UNARY_MS = 30_000;
 
-/**
- * A host that vanished closes no connection: it is noticed by a ping, while calls wait or before the next one, or by the next leader.
- * Idle connections are not pinged: the manager goes on with that after a connection was dropped, and the ping of a dropped one throws
- * where nobody catches it.
- */
-const PINGS = { pingIntervalMs: 2_000, pingTimeoutMs: 3_000 } as const;
 const LEADER_LOOK_MS = 500;
 
 interface Connection {
   readonly url: string;
-  readonly sessions: Http2SessionManager;
+  readonly session: PeerSession;
   readonly transport: Transport;
   /** Aborted when it is dropped. */
   readonly dropped: AbortController;
@@ -118,7 +126,7 @@ export class Forwarder implements Disposable {
     const wanted = Math.max(0, ...sizes.filter((n): n is number => typeof n === "number" && Number.isFinite(n)));
     if (this.isFollowing) return log.reached(wanted, PATIENCE_MS, context.signal);
     // Somebody was answered from a larger tree: another process may have written, and this one not have noticed.
-    if (wanted > log.health().size) await log.confirm(context.signal);
+    if (wanted > 0 && wanted > log.health().size) await log.confirm(context.signal);
     return true;
   }
 
@@ -158,6 +166,32 @@ export class Forwarder implements Disposable {
     if (!this.isFollowing || !(error instanceof Fault) || requestHeader.has(FORWARDED)) return false;
     // It may have been recorded; only under an id is a repeat the same request.
     return ASK_LEADER.has(error.reason) || (error.reason === "WRITER_LOST" && hasId(request));
+  }
+
+  /** Whether this refusal of a change is the word of a leader that is none any more. Rejects when nobody can know. */
+  async isOutdated(error: unknown, { signal }: HandlerContext): Promise<boolean> {
+    const { clock, log } = this.#options;
+    if (this.isFollowing || !(error instanceof Fault) || NOT_OF_STATE.has(error.reason)) return false;
+    const known = new AbortController();
+    const late = clock.sleep(PATIENCE_MS, AbortSignal.any([known.signal, signal])).then(
+      () => {
+        throw new Fault(
+          "STORE_UNAVAILABLE",
+          "The store does not answer, so this server cannot know whether it still leads; nothing was recorded. Repeat the request.",
+          { retryAfterMs: PATIENCE_MS },
+        );
+      },
+      () => undefined,
+    );
+    try {
+      await Promise.race([log.confirm(), late]);
+      return false;
+    } catch (fault) {
+      if (fault instanceof Fault && fault.reason === "NOT_WRITER") return true;
+      throw fault;
+    } finally {
+      known.abort();
+    }
   }
 
   /** Until when somebody who leads is looked for, by the monotonic clock. */
@@ -282,7 +316,7 @@ export class Forwarder implements Disposable {
   #drop(): void {
     const gone = new Error("the leader is another one now");
     this.#connection?.dropped.abort(gone);
-    this.#connection?.sessions.abort(gone);
+    this.#connection?.session[Symbol.dispose]();
     this.#connection = undefined;
   }
 
@@ -301,14 +335,14 @@ export class Forwarder implements Disposable {
     if (url === undefined) return undefined;
     if (this.#connection?.url === url) return this.#connection;
     this.#drop();
-    const sessions = new Http2SessionManager(url, PINGS, this.#options.tls ?? {});
+    const session = new PeerSession(url, this.#options.tls ?? {});
     const transport = createConnectTransport({
       baseUrl: url,
       httpVersion: "2",
-      sessionManager: sessions,
+      sessionManager: session,
       useBinaryFormat: true,
     });
-    const connection = { dropped: new AbortController(), sessions, transport, url };
+    const connection = { dropped: new AbortController(), session, transport, url };
     this.#connection = connection;
     void this.#watch(connection);
     return connection;

@@ -193,7 +193,8 @@ async function hereOrThere(
         return response;
       }
     } catch (error) {
-      if (!forward.mayAsk(error, request, context)) throw error;
+      const asks = forward.mayAsk(error, request, context) || (!isRead && (await forward.isOutdated(error, context)));
+      if (!asks) throw error;
     }
     untilMs ??= forward.patientUntil(context);
     const answer = await forward.unary(method, request, context, { isRead, untilMs });

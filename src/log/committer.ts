@@ -22,8 +22,8 @@ export type CommitResult =
 export interface CommitterOptions {
   readonly reading: SlotReading;
   readonly clock: Clock;
-  /** Called before each repetition, with the fault when the store gave one: whoever waits past a deadline can be told so. */
-  readonly onRetry?: (attempt: number, fault: Fault | undefined) => void;
+  /** Called before each repetition with what the store said, if it did: whoever waits past a deadline can be told so. */
+  readonly onRetry?: (attempt: number, cause: unknown) => void;
 }
 
 const FIRST_RETRY_MS = 20;
@@ -47,10 +47,11 @@ export class Committer {
       // Once the fate of one attempt is unknown, only the slot can tell.
       let open = false;
       for (let attempt = 0; ; attempt++) {
-        const outcome = await this.#attempt(base, bytes, signal);
+        let cause: unknown;
+        const outcome = await this.#attempt(base, bytes, signal, (why) => (cause = why));
         if (outcome === undefined) open = true;
         else if (outcome.kind !== "refused" || (!open && attempt + 1 >= REFUSALS)) return outcome;
-        this.#options.onRetry?.(attempt, outcome?.kind === "refused" ? outcome.fault : undefined);
+        this.#options.onRetry?.(attempt, outcome?.kind === "refused" ? outcome.fault : cause);
         await this.#options.clock.sleep(Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(attempt, 10)), signal);
       }
     } finally {
@@ -59,12 +60,17 @@ export class Committer {
   }
 
   /** Undefined when nothing is known yet. */
-  async #attempt(base: CommitBase, bytes: Uint8Array, signal: AbortSignal): Promise<CommitResult | undefined> {
+  async #attempt(
+    base: CommitBase,
+    bytes: Uint8Array,
+    signal: AbortSignal,
+    onUnknown: (cause: unknown) => void,
+  ): Promise<CommitResult | undefined> {
     signal.throwIfAborted();
     const { chain } = base;
     let put: "created" | "exists" | "unknown";
     try {
-      put = await this.#options.reading.slots.create(chain.n, bytes, signal);
+      put = await this.#options.reading.slots.create(chain.n, bytes, signal, onUnknown);
     } catch (error) {
       if (signal.aborted || !(error instanceof Fault) || error.reason !== "STORE_UNAVAILABLE") throw error;
       return { fault: error, kind: "refused" };

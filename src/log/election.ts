@@ -3,6 +3,7 @@
  *
  * - Who does not wait takes the lease at once, whoever holds it: an operator started it to write. Who waits takes it when it was
  *   given up, or when it was seen unchanged for ten seconds.
+ * - The store is probed before the lease is taken: that takes a while, and who cannot lead must not unseat who does.
  * - While leading, the lease is renewed every two seconds, and the next slot looked at. A leader that cannot renew goes on: only another writer's commit, or
  *   another writer's lease, ends its term. Then it follows, and may lead again later.
  * - A clean end gives the lease up, so that a successor need not wait.
@@ -112,6 +113,15 @@ export class Election implements AsyncDisposable {
   async #serve(key: NoteSigner, inOffice: PromiseWithResolvers<void>, atOnce: boolean): Promise<Served | undefined> {
     const { clock, log, logger, random } = this.#options;
     const { signal } = this.#stop;
+    try {
+      await log.probe();
+    } catch (error) {
+      this.#modestUntilMs = clock.monotonic() + LEASE_TIMES.silenceMs;
+      if (!signal.aborted) logger.warn({ err: error }, "this process cannot lead now");
+      return { error, failed: true };
+    }
+    // The lease was renewed meanwhile, or somebody else was faster.
+    if (!(await this.#isWanted(atOnce))) return undefined;
     let term: Term = { epoch: log.epoch + 1, writer: formatHex(random.bytes(16)) };
     if (!(await this.#take(term, key, atOnce))) return undefined;
     const over = new AbortController();

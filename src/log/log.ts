@@ -117,6 +117,11 @@ export interface Log extends AsyncDisposable {
   commitKeys(): readonly VerifierKey[];
   /** Called with the new role after each change of it. */
   onRole(listener: (role: Role) => void): () => void;
+  /**
+   * Asks whether the store keeps its promises, as a takeover must, which then does not ask again: nobody need give way to a process
+   * that cannot lead. Rejects when it does not, or does not answer.
+   */
+  probe(): Promise<void>;
   /** Takes over: from now on changes are taken. Rejects when this log may not be extended from here; it then neither leads nor follows. */
   lead(asked?: Candidacy): Promise<Term>;
   /** Ends the term of office, if there is one, and brings in what others commit from now on. */
@@ -170,6 +175,8 @@ const QUIET_ENDS: ReadonlySet<string> = new Set(["closed", "internal", "writer.l
 const SIGNED_KEPT = 256;
 const decoder = new TextDecoder();
 const PUBLISHED_LOOK_MS = 1_000;
+/** A store that passed is not asked again by a takeover that follows so soon. */
+const PROBED_MS = 60_000;
 const never = (): AbortSignal => new AbortController().signal;
 
 /** Reads what the genesis record says before anything is verified: only how long to lock what start-up may write. */
@@ -310,6 +317,8 @@ class OpenLog implements Log {
   #publishedTag: string | undefined;
   #tenure: Tenure | undefined;
   #hasLed = false;
+  /** When the store passed last, by the monotonic clock. */
+  #probedAtMs = Number.NEGATIVE_INFINITY;
   #following: Following | undefined;
   /** One change of role at a time. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -455,6 +464,17 @@ class OpenLog implements Log {
     this.#tenure?.resign("writer.lost");
   }
 
+  get #isProbed(): boolean {
+    return this.#parts.options.clock.monotonic() - this.#probedAtMs < PROBED_MS;
+  }
+
+  async probe(): Promise<void> {
+    if (this.#isProbed) return;
+    const { clock, probe } = this.#parts.options;
+    await probe?.(this.#hasLed ? "again" : "start");
+    this.#probedAtMs = clock.monotonic();
+  }
+
   lead({ signal = never(), writer }: Candidacy = {}, before?: SignedBefore): Promise<Term> {
     return this.#inTurn(async () => {
       if (this.#tenure !== undefined && this.role === "leader") return this.#tenure;
@@ -469,6 +489,8 @@ class OpenLog implements Log {
         if (!signal.aborted && error instanceof Violation && !QUIET_ENDS.has(code))
           this.#parts.options.findings?.report({ code, detail: error.message, object: error.at ?? "" });
         throw error;
+      } finally {
+        this.#probedAtMs = Number.NEGATIVE_INFINITY;
       }
       this.#hasLed = true;
       this.#stopped = undefined;
@@ -526,6 +548,7 @@ class OpenLog implements Log {
       clock: options.clock,
       follower: this.#follower,
       isFirst: !this.#hasLed,
+      isProbed: this.#isProbed,
       keys,
       lastSigned,
       logger: options.logger,

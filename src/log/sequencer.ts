@@ -29,6 +29,10 @@ import type { Committed, Lane, Outcome, Submission } from "./submission.ts";
 const READMISSIONS = 3;
 const RETRY_AFTER_MS = 100;
 const REFUSED_RETRY_AFTER_MS = 1_000;
+/** While the store has not taken a commit for so long, nothing more is taken here either. */
+const UNTAKEN_MS = 5_000;
+/** How long a caller without a deadline waits for a store that does not take a commit. */
+const PATIENCE_MS = 30_000;
 
 export type Writer = Omit<CommitStamp, "nowMs">;
 
@@ -94,6 +98,8 @@ export class Sequencer {
   #wake: (() => void) | undefined;
   #closing = false;
   #committing = false;
+  /** Since when the store has not taken the commit in flight, and what it said last. */
+  #untaken: { readonly sinceMs: number; readonly why: string } | undefined;
   #stopped: string | undefined;
   readonly #loop: Promise<void>;
 
@@ -198,6 +204,14 @@ export class Sequencer {
         "The deadline leaves no time to commit the change; nothing was recorded. Repeat it with a later deadline.",
       );
     }
+    const { sinceMs = Number.POSITIVE_INFINITY, why } = this.#untaken ?? {};
+    const untakenMs = this.#options.clock.monotonic() - sinceMs;
+    if (untakenMs >= UNTAKEN_MS)
+      throw new Fault(
+        "STORE_UNAVAILABLE",
+        `The store has taken nothing for ${Math.round(untakenMs / 1_000)} s${why}. Repeat the request with the same request id.`,
+        { retryAfterMs: REFUSED_RETRY_AFTER_MS },
+      );
     const pressure = this.#options.pressure();
     if (pressure > 0)
       throw new Fault("RATE_LIMITED", `Records arrive faster than the store takes them; try again in ${pressure} ms.`, {
@@ -374,6 +388,7 @@ export class Sequencer {
       applied.apply(made.commit, made.bytes);
     } finally {
       this.#committing = false;
+      this.#untaken = undefined;
     }
     this.#durations.note(clock.monotonic() - begun);
     this.#options.onApplied(made.commit, begun);
@@ -473,21 +488,31 @@ export class Sequencer {
     if (done > 0) this.#pending.splice(0, done);
   }
 
-  /** Told before each repetition of a PUT whose outcome is unknown. */
-  expire(): void {
+  /** Told before each repetition of a PUT, with what the store said of the last one, if it did. */
+  expire(cause: unknown): void {
     const nowMs = this.#options.clock.now();
-    this.#queue.discard((job) => this.#late(job, nowMs));
-    for (const { job } of this.#flying) {
-      const { deadlineMs } = job.submission;
-      if (deadlineMs !== undefined && nowMs >= deadlineMs) {
+    const monotonicMs = this.#options.clock.monotonic();
+    const why = cause instanceof Error ? ` (${cause.message})` : "";
+    this.#untaken = { sinceMs: this.#untaken?.sinceMs ?? monotonicMs, why };
+    const isLate = ({ submission: { deadlineMs }, takenAtMs }: Job): boolean =>
+      deadlineMs === undefined ? monotonicMs - takenAtMs >= PATIENCE_MS : nowMs >= deadlineMs;
+    this.#queue.discard((job) => {
+      if (isLate(job))
         job.reject(
           new Fault(
             "DEADLINE_EXCEEDED",
-            "The store does not answer. The change may still be recorded: repeat it with the same request id to learn the outcome.",
+            `The store takes nothing${why}; the change waited, and was not sent to it. Repeat it with the same request id.`,
           ),
         );
-      }
-    }
+      return job.settled;
+    });
+    for (const { job } of this.#flying.filter((p) => isLate(p.job)))
+      job.reject(
+        new Fault(
+          "DEADLINE_EXCEEDED",
+          `The store does not take the change${why}. It may still be recorded: repeat it with the same request id to learn the outcome.`,
+        ),
+      );
   }
 
   #fail(error: unknown): void {

@@ -18,9 +18,14 @@ import type { Retention } from "./retention.ts";
 export interface CommitSlots {
   /**
    * `created`: the slot holds these bytes and never held others. `exists`: there is something else too, or was before. Throws the
-   * store's Fault when nothing was written and nothing will be.
+   * store's Fault when nothing was written and nothing will be; `onUnknown` hears why nothing is known.
    */
-  create(n: number, bytes: Uint8Array, signal?: AbortSignal): Promise<"created" | "exists" | "unknown">;
+  create(
+    n: number,
+    bytes: Uint8Array,
+    signal?: AbortSignal,
+    onUnknown?: (cause: unknown) => void,
+  ): Promise<"created" | "exists" | "unknown">;
   /** The newest version; null under a delete marker too. */
   read(n: number, signal?: AbortSignal): Promise<Uint8Array | null | "unknown">;
   /** The version that is right, wherever it lies; else the oldest. */
@@ -48,9 +53,10 @@ export const prevOf = (bytes: Uint8Array): string =>
   /"prev":"sha256:([0-9a-f]{64})"/.exec(new TextDecoder().decode(bytes.subarray(0, 4_096)))?.[1] ?? "";
 
 export const createCommitSlots = (store: ObjectStore, retention: Retention): CommitSlots => ({
-  async create(n, bytes, signal) {
+  async create(n, bytes, signal, onUnknown) {
     const key = commitKey(n);
     const put = await store.create("ledger", key, bytes, { retainUntil: retention(), signal });
+    if (put.outcome === "unknown") onUnknown?.(put.cause);
     if (put.outcome !== "created" || put.versionId === undefined) return put.outcome;
     const alone = await answered(isAlone(store, key, { signal }), signal);
     return alone === "unknown" ? alone : alone ? "created" : "exists";

@@ -69,6 +69,8 @@ export interface TenureOptions {
   readonly probe?: (extent: ProbeExtent) => Promise<void>;
   /** Whether this process has not led before. */
   readonly isFirst: boolean;
+  /** Whether the store was probed just now. */
+  readonly isProbed: boolean;
   /** Slots of junk that an operator lets the next commit void; all that lie there, or none. */
   readonly voids?: readonly number[];
   readonly onApplied: (commit: ValidCommit) => void;
@@ -97,7 +99,7 @@ export async function takeOver(
   before?: SignedBefore,
 ): Promise<Tenure> {
   const { applied, clock, follower, keys, lastSigned, logger, probe, random, reading } = options;
-  await probe?.(options.isFirst ? "start" : "again");
+  if (!options.isProbed) await probe?.(options.isFirst ? "start" : "again");
   const notes = before === undefined ? await readNotes(options, signal) : undefined;
   await follower.catchUp(signal, true);
   await assertLastIsThere(options, signal);
@@ -114,11 +116,11 @@ export async function takeOver(
   let tenure: Tenure | undefined;
   const committer = new Committer({
     clock,
-    onRetry(attempt, fault) {
+    onRetry(attempt, cause) {
       // A store that does not answer is no silent wait: told after 1, 2, 4, 8 … repetitions.
       if (((attempt + 1) & attempt) === 0)
-        logger.warn({ attempt: attempt + 1, err: fault }, "the store has not taken a commit; repeating it");
-      tenure?.expire();
+        logger.warn({ attempt: attempt + 1, err: cause }, "the store has not taken a commit; repeating it");
+      tenure?.expire(cause);
     },
     reading,
   });
@@ -376,9 +378,9 @@ export class Tenure implements AsyncDisposable {
     return this.#sealer.seal(signal);
   }
 
-  /** Whoever waits past a deadline is told so, while the store does not answer. */
-  expire(): void {
-    this.#sequencer.expire();
+  /** Whoever waits past a deadline is told so, and why, while the store does not take a commit. */
+  expire(cause: unknown): void {
+    this.#sequencer.expire(cause);
   }
 
   /** Stops taking changes, because another process writes. */

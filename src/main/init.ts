@@ -12,7 +12,7 @@ import type { RecordId } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
 import { Fault } from "../std/faults.ts";
 import { createHome, findOrigin, type Home, homeOf, rememberStore, systemClock, systemRandom } from "./home.ts";
-import { assertProbes, openLedger, openStore } from "./ledger.ts";
+import { assertProbes, openLedger, openStore, whileAnswered } from "./ledger.ts";
 import type { S3Access } from "./s3.ts";
 import { keepCheckpoint, type TrustFiles, trustOf, writeTrust } from "./trust.ts";
 
@@ -63,7 +63,7 @@ function checkPeople(people: readonly Person[]): void {
 }
 
 export async function init(request: InitRequest): Promise<InitAnswer> {
-  const { logger, root, solo } = request;
+  const { root } = request;
   if (!ORIGIN_NAME.test(request.origin))
     throw new Fault(
       "REQUEST_INVALID",
@@ -79,6 +79,20 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
   // What the buckets may refuse comes before anything is made here.
   if (request.s3 !== undefined) await prepareBuckets(homeOf(root), request.s3, retentionDays);
   const home = await createHome(root);
+  try {
+    return await make(request, home);
+  } catch (error) {
+    if (!(error instanceof Fault) || error.reason !== "STORE_UNAVAILABLE" || request.s3 === undefined) throw error;
+    throw new Fault(
+      "STORE_UNAVAILABLE",
+      `${error.message}\nThe ledger was begun and is not whole; nobody can have used it. Remove ${root} and run init again; if the store then holds a ledger already, choose another name at the end of --store.`,
+      { cause: error },
+    );
+  }
+}
+
+async function make(request: InitRequest, home: Home): Promise<InitAnswer> {
+  const { logger, retentionDays, solo } = request;
   if (request.s3 !== undefined) await rememberStore(home, request.s3.address.text);
   const origin = `${request.origin}/${formatHex(systemRandom.bytes(4))}`;
   const keys = await generateKeyFiles(home.keys, origin, request.passphrase);
@@ -86,33 +100,38 @@ export async function init(request: InitRequest): Promise<InitAnswer> {
     await using lastSigned = await openLastSigned(home.lastSigned);
     await using buckets = await openStore(home, request);
     if (request.s3 === undefined) assertProbes((await buckets.probe()).filter((p) => p.name !== "genesis"));
-    return (
-      await initLedger({
+    const { genesis } = await whileAnswered(buckets.s3?.store, logger, (signal) =>
+      initLedger({
         clock: systemClock,
         keys,
         lastSigned,
         origin,
         random: systemRandom,
         retentionDays,
+        signal,
         solo,
         store: buckets.store,
-      })
-    ).genesis;
+      }),
+    );
+    return genesis;
   })();
   await using ledger = await openLedger(home, {
     logger,
     ...(request.passphrase === undefined ? {} : { passphrase: request.passphrase }),
     ...(request.s3 === undefined ? {} : { isProbed: true, s3: request.s3 }),
   });
-  const { log, store } = ledger;
-  const { secrets } = await bootstrap(
-    { log, personal: createPersonalStore(store, systemRandom), random: systemRandom },
-    { admin: request.admin, approvers: request.approvers, policies: baseline({ solo }) },
-  );
+  const { buckets, log, store } = ledger;
   const files = trustOf(keys);
-  await writeTrust(home.trust, files, genesis);
-  await keepCheckpoint(home.trust, (await log.seal()).checkpoint);
-  return { ...files, genesis, lock: store.lock, origin, tokens: secrets };
+  const tokens = await whileAnswered(buckets.s3?.store, logger, async (signal) => {
+    const { secrets } = await bootstrap(
+      { log, personal: createPersonalStore(store, systemRandom), random: systemRandom },
+      { admin: request.admin, approvers: request.approvers, policies: baseline({ solo }), signal },
+    );
+    await writeTrust(home.trust, files, genesis);
+    await keepCheckpoint(home.trust, (await log.seal(signal)).checkpoint);
+    return secrets;
+  });
+  return { ...files, genesis, lock: store.lock, origin, tokens };
 }
 
 /** Makes the buckets that are missing, when there are credentials for it, and refuses those that cannot carry a new ledger. */

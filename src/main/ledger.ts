@@ -99,6 +99,47 @@ export function assertProbes(results: readonly ProbeResult[]): void {
     });
 }
 
+/** A store that does nothing for so long while a ledger is opened ends the opening. */
+const PATIENCE_MS = 30_000;
+/** Before that it is told what is waited for. */
+const TOLD_AFTER_MS = 5_000;
+const LOOK_MS = 500;
+
+/**
+ * Does what waits for the store, for as long as that answers at all: work that takes hours is not cut short. Ends it with the Fault
+ * that says what the store does when it has done nothing for half a minute.
+ */
+export async function whileAnswered<T>(
+  store: S3Store | undefined,
+  logger: Logger,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const ended = new AbortController();
+  let told = false;
+  const look = setInterval(() => {
+    const { sinceMs = Number.POSITIVE_INFINITY, what = "" } = store?.trouble ?? {};
+    const waitedMs = systemClock.monotonic() - sinceMs;
+    if (waitedMs >= PATIENCE_MS)
+      ended.abort(
+        new Fault(
+          "STORE_UNAVAILABLE",
+          `The store did nothing for ${PATIENCE_MS / 1_000} s: ${what}. Then start again.`,
+        ),
+      );
+    else if (waitedMs >= TOLD_AFTER_MS && !told) {
+      told = true;
+      logger.warn({ store: what }, "waiting for the store");
+    }
+  }, LOOK_MS);
+  try {
+    return await work(ended.signal);
+  } catch (error) {
+    throw ended.signal.aborted ? (ended.signal.reason as Error) : error;
+  } finally {
+    clearInterval(look);
+  }
+}
+
 export interface OpenOptions extends StorePlace {
   readonly logger: Logger;
   /** Told of what is wrong in the bucket. */
@@ -130,8 +171,8 @@ export async function openLedger(home: Home, options: OpenOptions): Promise<Open
           lastSigned: held.use(await openLastSigned(home.lastSigned)),
         };
   const index = held.use(await openLmdbIndex({ path: home.index }));
-  const log = held.use(
-    await openLog({
+  const open = (signal: AbortSignal): Promise<Log> =>
+    openLog({
       ...writer,
       clock: systemClock,
       index,
@@ -140,6 +181,7 @@ export async function openLedger(home: Home, options: OpenOptions): Promise<Open
         if (extent === "again" || options.isProbed !== true) assertProbes(await buckets.probe(extent));
       },
       random: systemRandom,
+      signal,
       store,
       verifier: nativeVerifier,
       ...(options.publishIntervalMs === undefined ? {} : { publishIntervalMs: options.publishIntervalMs }),
@@ -147,8 +189,8 @@ export async function openLedger(home: Home, options: OpenOptions): Promise<Open
       ...(options.acceptHead === undefined ? {} : { acceptHead: options.acceptHead }),
       follow: options.follow === true || options.readOnly === true,
       ...(options.voids === undefined ? {} : { voids: options.voids }),
-    }),
-  );
+    });
+  const log = held.use(await whileAnswered(buckets.s3?.store, options.logger, open));
   const owned = held.move();
   return { [Symbol.asyncDispose]: () => owned.disposeAsync(), buckets, home, keys: writer?.keys, log, store };
 }

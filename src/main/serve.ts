@@ -161,7 +161,11 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const bearerOf = (headers: IncomingHttpHeaders, path: string) =>
     callerOf(edge, path, { get: (name) => headers[name]?.toString() ?? null }, undefined);
   let serving = true;
-  owned.use(watchStalls(log, logger));
+  const trouble = (): string | undefined => {
+    const { sinceMs = Number.POSITIVE_INFINITY, what } = buckets.s3?.store.trouble ?? {};
+    return systemClock.monotonic() - sinceMs >= STALLED_MS ? what : undefined;
+  };
+  owned.use(watchStalls(log, trouble, logger));
   const routes = createRoutes({
     artifacts: (path, request, response) =>
       forward.isFollowing ? forward.proxy(request, response) : serveArtifacts(edge, path, request, response),
@@ -179,7 +183,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     next: rpc,
     proof: (headers, path, record) => proofFileOf(deps, publicLog ? undefined : bearerOf(headers, path), record),
     publicLog,
-    ready: () => serving && isReady(log.health(), election.leader !== undefined),
+    ready: () => serving && trouble() === undefined && isReady(log.health(), election.leader !== undefined),
     store,
   });
   const http = owned.use(await listen(routes, { ...options.http, ...(tls === undefined ? {} : { tls }) }));
@@ -267,8 +271,10 @@ const hostOf = (host: string): string =>
   host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "[::1]" : host.includes(":") ? `[${host}]` : host;
 
 /** What waits for a store says nothing by itself, so it is looked for. */
-function watchStalls(log: Log, logger: Logger): Disposable {
+function watchStalls(log: Log, trouble: () => string | undefined, logger: Logger): Disposable {
   const timer = setInterval(() => {
+    const store = trouble();
+    if (store !== undefined) logger.warn({ store }, "the store does not do what it is asked");
     const { waitingMs, ...health } = log.health();
     if (waitingMs >= STALLED_MS) logger.warn({ ...health, waitingMs }, "changes wait for the store");
   }, STALLED_MS).unref();

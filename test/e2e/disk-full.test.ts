@@ -5,8 +5,7 @@
  * The log runs over two file stores of one folder, one of which keeps more room free than any disk has. Where a small file system can
  * be mounted, a whole server meets the same.
  */
-import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -38,6 +37,7 @@ import {
   startServer,
   temporaryFolder,
 } from "./server.ts";
+import { mountVolume, unmountVolume } from "./volume.ts";
 
 const REQUESTS = 20;
 
@@ -118,26 +118,15 @@ it("refuses what a full disk cannot hold, loses nothing, and goes on when there 
 });
 
 /** A file system of this size holds a ledger and has little more than the GiB that the store keeps free. */
-const VOLUME = "1152m";
+const VOLUME_MIB = 1_152;
 const FILLER_BYTES = 160 << 20;
-
-function mountVolume(path: string): boolean {
-  if (process.getuid?.() !== 0) return false;
-  try {
-    mkdirSync(path, { recursive: true });
-    execFileSync("mount", ["-t", "tmpfs", "-o", `size=${VOLUME}`, "tmpfs", path], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 const folder = await temporaryFolder();
 const volume = join(folder.path, "volume");
-const isMounted = mountVolume(volume);
+const isMounted = mountVolume(volume, VOLUME_MIB);
 
 afterAll(async () => {
-  if (isMounted) execFileSync("umount", ["--lazy", volume]);
+  if (isMounted) unmountVolume(volume);
   await folder[Symbol.asyncDispose]();
 });
 

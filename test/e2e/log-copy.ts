@@ -1,4 +1,4 @@
-/** A copy of a ledger read from its commits alone, without any code of the server: what tests compare acknowledgements with. */
+/** A ledger read from its commits alone, without any code of the server: what tests compare acknowledgements with. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { nativeVerifier } from "../../src/log/native-verifier.ts";
@@ -29,15 +29,19 @@ export async function readObject(path: string): Promise<Uint8Array | undefined> 
   }
 }
 
-/** Checks every commit of a home's ledger bucket; throws the Violation of the first that is wrong. */
-export async function readLog(dir: string): Promise<LogCopy> {
+/** Gives the bytes of a key of the ledger bucket. */
+export type ReadKey = (key: string) => Promise<Uint8Array | undefined>;
+
+/** Checks every commit of a home's ledger bucket, or of any other; throws the Violation of the first that is wrong. */
+export async function readLog(from: string | ReadKey): Promise<LogCopy> {
+  const read: ReadKey = typeof from === "string" ? (key) => readObject(join(from, "ledger", key)) : from;
   let chain = CommitChain.genesis();
   const commits: ValidCommit[] = [];
   const items: ValidItem[] = [];
   const hashes = new HashStore();
   const indexes = new Map<string, number[]>();
   for (let n = 0; ; n++) {
-    const bytes = await readObject(join(dir, "ledger", commitKey(n)));
+    const bytes = await read(commitKey(n));
     if (bytes === undefined) return { chain, commits, hashes, indexes, items };
     const commit = chain.check(bytes, nativeVerifier);
     chain = chain.advance(commit);
@@ -81,6 +85,7 @@ export function disproof(
   if (own.size !== receipt.treeSize) return "the receipt's checkpoint has another size";
   if (!verifyInclusion(index, own.size, leaf, proof, own.root)) return "the receipt does not prove itself";
   if (!equalBytes(copy.hashes.root(own.size), own.root)) return "the log does not extend the receipt's checkpoint";
+  if (index >= last.size) return `the final checkpoint ends at ${last.size}, before entry ${index}`;
   const later = inclusionProof(index, last.size, copy.hashes.read);
   if (!verifyInclusion(index, last.size, leaf, later, last.root)) return "the final checkpoint does not hold the entry";
   const found = copy.indexes.get(record) ?? [];

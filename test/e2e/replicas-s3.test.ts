@@ -1,17 +1,11 @@
 /** Replicas on a real MinIO: three servers, each with credentials of its own, and leaders that are killed. */
 import { expect, it } from "vitest";
-import type { S3Credentials } from "../../src/store/s3/transport.ts";
+import { variables } from "../minio/environment.ts";
 import { startMinio } from "../minio/minio.ts";
 import { liveThrough } from "./replica-scenario.ts";
 import { datapilot, initHome, startServer, temporaryFolder } from "./server.ts";
 
 const NAME = "shared";
-
-const variables = (prefix: string, { accessKey, secretKey, sessionToken }: S3Credentials): Record<string, string> => ({
-  [`${prefix}ACCESS_KEY`]: accessKey,
-  [`${prefix}SECRET_KEY`]: secretKey,
-  ...(sessionToken === undefined ? {} : { [`${prefix}SESSION_TOKEN`]: sessionToken }),
-});
 
 it(
   "answer reads, hand on the rest, and take over without losing what was acknowledged",

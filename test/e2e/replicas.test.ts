@@ -33,7 +33,7 @@ it("answer reads, hand on the rest, and take over without losing what was acknow
   const trusted = ["--policy", trust("policy.txt"), "--genesis", trust("genesis"), "--kept", trust("kept-checkpoint")];
   const verified = await datapilot(["verify", "bucket", first, ...trusted, "--json"]);
   expect(JSON.parse(verified.stdout)).toMatchObject({ verdict: "COMPLETE" });
-}, 240_000);
+}, 900_000);
 
 it("no caller notices that the leader he asks is superseded, and each change is made once", async () => {
   await using folder = await temporaryFolder();

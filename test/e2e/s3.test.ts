@@ -15,6 +15,7 @@ import { makeBuckets } from "../../src/store/s3/buckets.ts";
 import { createS3Store, type S3Store } from "../../src/store/s3/s3-store.ts";
 import type { S3Credentials } from "../../src/store/s3/transport.ts";
 import { collect } from "../contract/object-store.ts";
+import { variables } from "../minio/environment.ts";
 import { type Minio, startMinio } from "../minio/minio.ts";
 import { machineClock } from "../store/machine.ts";
 import {
@@ -38,11 +39,6 @@ afterAll(async () => {
   await minio[Symbol.asyncDispose]();
 });
 
-const variables = (prefix: string, { accessKey, secretKey, sessionToken }: S3Credentials): Record<string, string> => ({
-  [`${prefix}ACCESS_KEY`]: accessKey,
-  [`${prefix}SECRET_KEY`]: secretKey,
-  ...(sessionToken === undefined ? {} : { [`${prefix}SESSION_TOKEN`]: sessionToken }),
-});
 const administrator = (): Record<string, string> => variables("DATAPILOT_S3_ADMIN_", minio.root);
 const server = async (name: string): Promise<Record<string, string>> => ({
   ...variables("DATAPILOT_S3_", await minio.as("writer", name)),

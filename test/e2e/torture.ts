@@ -1,195 +1,56 @@
 /**
- * SIGKILL of the server at random under load: what was acknowledged is there afterwards, once, and proven by its receipt; what was
- * not acknowledged happened whole or not at all; the bucket verifies.
- *
- * Clients speak gRPC and HTTP; some repeat a request whose outcome is unknown with the same id until it is answered, some give up
- * and never learn it.
+ * SIGKILL at random under load: of the server of an embedded ledger, and of three servers on one MinIO and of that MinIO. What was
+ * acknowledged is there afterwards, once, and proven by its receipt; what was not acknowledged happened whole or not at all; the
+ * buckets verify.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Code, ConnectError, type Transport } from "@connectrpc/connect";
-import { DatasetService } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
-import { RunService } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
+import { assertDefined } from "../../src/std/assert.ts";
 import { seededNumbers } from "../fakes/fault-store.ts";
-import { type Acknowledgement, disproof, readLog, readObject, readPolicy } from "./log-copy.ts";
-import {
-  clientOf,
-  datapilot,
-  enrol,
-  grpcTransport,
-  httpTransport,
-  initHome,
-  launchServer,
-  type ServerProcess,
-  type StartedRun,
-  startRun,
-  startServer,
-  temporaryFolder,
-} from "./server.ts";
+import { readLog, readObject, readPolicy } from "./log-copy.ts";
+import { expectComplete, type MinioLedger, makeMinioLedger, untilPublished } from "./minio-ledger.ts";
+import { initHome, launchServer, type ServerProcess, startServer, temporaryFolder } from "./server.ts";
+import { type Held, hire, type Workers } from "./workers.ts";
 
-const PROJECT = "torture";
 const LONGEST_LIFE_MS = 600;
 const SHORTEST_LIFE_MS = 15;
 /** Of ten starts, this many are killed while they start. */
 const KILLED_STARTING = 2;
 
-interface Request {
-  readonly id: string;
-  /** Records of the kind that it makes. */
-  readonly kind: string;
-  readonly count: number;
-}
-
-interface Acked {
-  readonly request: Request;
-  readonly records: readonly string[];
-  readonly receipt: Acknowledgement;
-}
-
-/** A client that lives longer than any server. */
-interface Worker {
-  /** Whether a request of unknown outcome is sent again. */
-  readonly patient: boolean;
-  readonly via: "grpc" | "http";
-  /** A run reports with a token of its own. */
-  readonly token?: string;
-  next(): Request;
-  send(transport: Transport, request: Request): Promise<Acked>;
-  /** Sent, and not answered. */
-  open?: Request;
-}
-
-interface Tally {
-  readonly acked: Acked[];
-  /** Requests that were given up. */
-  readonly abandoned: Request[];
-}
-
-const UNKNOWN: ReadonlySet<Code> = new Set([
-  Code.Unavailable,
-  Code.Aborted,
-  Code.Canceled,
-  Code.DeadlineExceeded,
-  Code.ResourceExhausted,
-]);
-
-function reporter({ run, token }: StartedRun, name: string, random: () => number): Worker {
-  const runs = new Map<string, number>();
-  let seq = 0;
-  let sent = 0;
-  return {
-    next() {
-      const request = { count: 1 + Math.floor(random() * 3), id: `${name}-${sent++}`, kind: "run.batch" };
-      runs.set(request.id, seq);
-      seq += request.count;
-      return request;
-    },
-    patient: true,
-    async send(transport, request) {
-      const from = runs.get(request.id) ?? 0;
-      const batches = Array.from({ length: request.count }, (_, k) => ({
-        metrics: [{ key: "loss", step: from + k, value: 1 / (1 + from + k) }],
-        seq: from + k,
-      }));
-      const answer = await clientOf(RunService, transport).batchAppendRunEvents({
-        batches,
-        project: PROJECT,
-        requestId: request.id,
-        run,
-      });
-      if (answer.receipt === undefined) throw new Error("assertion failed: a report has a receipt");
-      return { receipt: answer.receipt, records: answer.records, request };
-    },
-    token,
-    via: "grpc",
-  };
-}
-
-function maker(via: "grpc" | "http", patient: boolean, name: string): Worker {
-  let sent = 0;
-  return {
-    next: () => ({ count: 1, id: `${name}-${sent++}`, kind: "dataset" }),
-    patient,
-    async send(transport, request) {
-      const { receipt, resource } = await clientOf(DatasetService, transport).createDataset({
-        dataset: { name: request.id },
-        project: PROJECT,
-        requestId: request.id,
-      });
-      if (receipt === undefined || resource === undefined) throw new Error("assertion failed: a dataset is made");
-      return { receipt, records: [resource.record], request };
-    },
-    via,
-  };
-}
-
-/** What the server wrote says more than what the client heard. */
-const explained = (error: unknown, server: ServerProcess): Error =>
-  new Error(`${String(error)}\n${server.lines.slice(-10).join("\n")}`, { cause: error });
-
-/** Sends one request after the other until the server dies or `ended` is set. */
-async function work(
-  worker: Worker,
-  server: ServerProcess,
-  transport: Transport,
-  tally: Tally,
-  isEnded: () => boolean,
-): Promise<void> {
-  while (!isEnded()) {
-    const request = (worker.open ??= worker.next());
-    try {
-      tally.acked.push(await worker.send(transport, request));
-      delete worker.open;
-    } catch (error) {
-      if (!(error instanceof ConnectError) || !UNKNOWN.has(error.code)) throw explained(error, server);
-      if (!worker.patient) {
-        tally.abandoned.push(request);
-        delete worker.open;
-      }
-      await sleep(5);
-    }
-  }
-}
-
-export interface Outcome {
+export interface Outcome extends Held {
   readonly kills: number;
-  readonly acks: number;
-  /** Acknowledged records. */
-  readonly records: number;
-  /** What was acknowledged and does not hold, and why. */
-  readonly lost: readonly string[];
-  /** Requests that are committed and whose client never heard so. */
-  readonly unacknowledged: number;
+  readonly commits: number;
 }
 
-/** Kills the server of a new ledger `upTo` times; rejects when anything but an acknowledgement is wrong. */
+export const summary = (outcomes: readonly Outcome[]): string => {
+  const sum = (of: (o: Outcome) => number): number => outcomes.reduce((n, o) => n + of(o), 0);
+  return (
+    `${sum((o) => o.kills)} kills, ${sum((o) => o.commits)} commits, ${sum((o) => o.acks)} acknowledgements of ` +
+    `${sum((o) => o.records)} records, ${sum((o) => o.lost.length)} lost, ` +
+    `${sum((o) => o.unacknowledged)} committed and not acknowledged`
+  );
+};
+
+/** Kills the server of a new embedded ledger `upTo` times; rejects when anything but an acknowledgement is wrong. */
 export async function torture(seed: number, upTo: number): Promise<Outcome> {
   const random = seededNumbers(seed);
   await using folder = await temporaryFolder();
   const dir = join(folder.path, "home");
   const home = await initHome(dir);
-  const tally: Tally = { abandoned: [], acked: [] };
-  let token = "";
-  const workers: Worker[] = [];
+  let workers: Workers;
   {
     const server = await startServer(dir);
-    ({ token } = await enrol(server, home.token, PROJECT));
-    const transport = grpcTransport(server, token);
-    for (let k = 0; k < 8; k++)
-      workers.push(reporter(await startRun(transport, PROJECT, `r${k}`), `report${k}`, random));
-    for (let k = 0; k < 2; k++) {
-      workers.push(maker("http", true, `patient-http${k}`), maker("http", false, `hasty-http${k}`));
-      workers.push(maker("grpc", true, `patient-grpc${k}`), maker("grpc", false, `hasty-grpc${k}`));
-    }
+    workers = await hire(server, home.token, random);
     assert.equal(await server.stop(), 0);
   }
 
-  const transportOf = (server: ServerProcess, worker: Worker): Transport =>
-    (worker.via === "grpc" ? grpcTransport : httpTransport)(server, worker.token ?? token);
   const serve = async (server: ServerProcess, whileMs: number): Promise<void> => {
     let ended = false;
-    const working = Promise.all(workers.map((w) => work(w, server, transportOf(server, w), tally, () => ended)));
+    const working = workers.work(
+      () => server,
+      () => ended,
+    );
     // A worker that fails fails the test; it must not wait for the server's death.
     await Promise.race([sleep(whileMs), working]);
     ended = true;
@@ -208,58 +69,142 @@ export async function torture(seed: number, upTo: number): Promise<Outcome> {
   }
 
   const last = await startServer(dir);
-  for (const worker of workers) {
-    if (worker.open === undefined) continue;
-    if (worker.patient)
-      tally.acked.push(
-        await worker.send(transportOf(last, worker), worker.open).catch((error: unknown) => {
-          throw explained(error, last);
-        }),
-      );
-    else tally.abandoned.push(worker.open);
-  }
+  await workers.settle(last);
+  await untilPublished(last);
   assert.equal(await last.stop(), 0);
-
-  const verified = await datapilot([
-    "verify",
-    "bucket",
-    dir,
-    "--policy",
-    join(dir, "trust/policy.txt"),
-    "--kept",
-    join(dir, "trust/kept-checkpoint"),
-    "--genesis",
-    join(dir, "trust/genesis"),
-    "--json",
-  ]);
-  assert.equal(verified.code, 0, verified.stdout + verified.stderr);
-  assert.equal((JSON.parse(verified.stdout) as { readonly verdict: string }).verdict, "COMPLETE");
-
+  await expectComplete(dir, dir);
   const copy = await readLog(dir);
-  const policy = await readPolicy(dir);
   const final = await readObject(join(dir, "head", "checkpoint"));
   if (final === undefined) throw new Error("assertion failed: a checkpoint is published at the end");
-  const lost: string[] = [];
-  for (const { receipt, records, request } of tally.acked) {
-    const why = disproof(copy, policy, final, receipt);
-    if (why !== undefined) lost.push(`${request.id}: ${why}`);
-    for (const record of records)
-      if (copy.indexes.get(record)?.length !== 1) lost.push(`${request.id}: ${record} is not there once`);
+  return { ...workers.check(copy, await readPolicy(dir), final), commits: copy.commits.length, kills };
+}
+
+/** A server is killed so soon after it was ready, and MinIO so soon after its start. */
+const LIFE_MS = { minio: 3_500, replica: 2_500, writer: 1_500 } as const;
+/** Of a hundred kills; there are two replicas. */
+const SHARE = { minio: 14, replica: 28, writer: 30 } as const;
+/** Acknowledgements that show that work goes on. */
+const GOING_ON = 20;
+/** What a server says that does not start while its store is gone. */
+const STORE_IS_GONE = /check that the store runs|start the store|look into the store's log/;
+
+export interface MinioOutcome extends Outcome {
+  /** From the SIGKILL of a leader that nobody starts again to the next acknowledgement. */
+  readonly takeoverMs: number;
+  /** Processes that ended by themselves because the store was gone when they started. */
+  readonly refusals: number;
+}
+
+/** Three servers on a MinIO, of which the first leads whenever it lives. */
+class Storm {
+  readonly #ledger: MinioLedger;
+  readonly #random: () => number;
+  readonly alive = new Map<string, ServerProcess>();
+  kills = 0;
+  refusals = 0;
+
+  constructor(ledger: MinioLedger, random: () => number) {
+    this.#ledger = ledger;
+    this.#random = random;
   }
 
-  // No request twice, and none in part.
-  const made = new Map<string, number>();
-  for (const { record } of copy.items)
-    if (record !== null)
-      made.set(`${record.request_id}/${record.kind}`, (made.get(`${record.request_id}/${record.kind}`) ?? 0) + 1);
-  const countOf = ({ id, kind }: Request): number => made.get(`${id}/${kind}`) ?? 0;
-  for (const { request } of tally.acked) assert.equal(countOf(request), request.count, request.id);
-  for (const request of tally.abandoned) assert.ok([0, request.count].includes(countOf(request)), request.id);
-  return {
-    acks: tally.acked.length,
-    kills,
-    lost,
-    records: tally.acked.reduce((n, a) => n + a.records.length, 0),
-    unacknowledged: tally.abandoned.filter((r) => countOf(r) > 0).length,
-  };
+  get leader(): string {
+    return this.#ledger.first.dir;
+  }
+
+  pick(): ServerProcess | undefined {
+    return [...this.alive.values()][Math.floor(this.#random() * this.alive.size)];
+  }
+
+  async start(dir: string): Promise<void> {
+    this.alive.set(dir, await this.#ledger.start(dir, { replica: dir !== this.leader }));
+  }
+
+  async kill(dir: string): Promise<void> {
+    const server = this.alive.get(dir);
+    this.alive.delete(dir);
+    await server?.kill();
+    this.kills++;
+  }
+
+  /** Kills the server of a home so many times, also while it starts. */
+  async killServer(dir: string, times: number): Promise<void> {
+    const kind = dir === this.leader ? "writer" : "replica";
+    for (let done = 0; done < times; ) {
+      const launched = this.#ledger.launch(dir, { replica: kind === "replica" });
+      let refused: Error | undefined;
+      const ready = launched.ready.then(
+        (server) => void this.alive.set(dir, server),
+        (error: Error) => (refused = error),
+      );
+      if (this.#random() * 10 >= KILLED_STARTING) await ready;
+      await sleep(this.#random() * LIFE_MS[kind]);
+      this.alive.delete(dir);
+      if (refused === undefined) done++;
+      else if (STORE_IS_GONE.test(refused.message)) this.refusals++;
+      else throw refused;
+      await launched.kill();
+      await ready;
+      this.alive.delete(dir);
+    }
+    this.kills += times;
+  }
+
+  async killStore(times: number): Promise<void> {
+    for (let done = 0; done < times; done++) {
+      await sleep((0.5 + this.#random()) * LIFE_MS.minio);
+      await this.#ledger.minio.restart();
+    }
+    this.kills += times;
+  }
+
+  /** Kills the leader for good; gives the time to the next acknowledgement, which a replica that took over gives. */
+  async takeover(workers: Workers): Promise<number> {
+    await workers.more(GOING_ON);
+    await this.kill(this.leader);
+    const fromMs = performance.now();
+    // What the leader had answered before may still be on its way.
+    await sleep(500);
+    await workers.more(1);
+    const tookMs = performance.now() - fromMs;
+    await workers.more(GOING_ON);
+    return tookMs;
+  }
+}
+
+/** Kills writers, replicas and the store of a new ledger on MinIO `upTo` times or a few more. */
+export async function tortureMinio(seed: number, upTo: number): Promise<MinioOutcome> {
+  const random = seededNumbers(seed);
+  await using ledger = await makeMinioLedger("torture");
+  const storm = new Storm(ledger, random);
+  const homes = [storm.leader, await ledger.home("second"), await ledger.home("third")];
+  const times = (of: keyof typeof SHARE): number => Math.ceil((upTo * SHARE[of]) / 100);
+  await storm.start(storm.leader);
+  const workers = await hire(assertDefined(storm.pick(), "the first server lives"), ledger.first.token, random);
+  await storm.kill(storm.leader);
+
+  let ended = false;
+  const working = workers.work(
+    () => storm.pick(),
+    () => ended,
+  );
+  // A worker that fails fails the test at once.
+  const beside = <T>(work: Promise<T>): Promise<T> =>
+    Promise.race([work, working.then((): never => assert.fail("the workers ended before the end"))]);
+  let takeoverMs: number;
+  try {
+    const kills = homes.map((dir) => storm.killServer(dir, times(dir === storm.leader ? "writer" : "replica")));
+    await beside(Promise.all([...kills, storm.killStore(times("minio"))]));
+    await Promise.all(homes.map((dir) => storm.start(dir)));
+    takeoverMs = await beside(storm.takeover(workers));
+    ended = true;
+    await working;
+  } finally {
+    ended = true;
+    for (const server of storm.alive.values()) await server.kill();
+  }
+  const last = await ledger.start(storm.leader);
+  await workers.settle(last);
+  const { kills, refusals } = storm;
+  return { ...(await ledger.check(last, workers)), kills, refusals, takeoverMs };
 }

@@ -37,13 +37,21 @@ let world: World;
 const nodes: Node[] = [];
 let numbers = 0;
 
-async function start(waits: boolean, more: { readonly key?: undefined } = {}): Promise<Node> {
+interface More {
+  readonly key?: undefined;
+  readonly probe?: () => Promise<void>;
+}
+
+async function start(waits: boolean, more: More = {}): Promise<Node> {
   const n = ++numbers;
   const store = createFaultStore(shared, { seed: n });
   const lastSigned = new MemoryLastSigned();
   lastSigned.notes = [...world.lastSigned.notes];
   const random = seededRandom(1_000 + n);
-  const log = await openIn({ ...world, lastSigned, random }, store, createMemoryIndex(), { follow: true });
+  const log = await openIn({ ...world, lastSigned, random }, store, createMemoryIndex(), {
+    follow: true,
+    ...(more.probe === undefined ? {} : { probe: more.probe }),
+  });
   const lease = new Lease({
     clock: world.clock,
     keys: () => log.commitKeys(),
@@ -119,6 +127,29 @@ it("has one leader, and the others know where it is", async () => {
   for (const follower of [b, c]) expect(follower.election.leader).toMatchObject({ url: "http://node-1" });
   await a.log.submit(createProject("fraud", world.init.system));
   expect(await b.log.reached(a.log.index.watermark.size, 2_000)).toBe(true);
+});
+
+it("does not unseat who leads while it probes the store, nor when the store does not pass", async () => {
+  await begin();
+  const a = await start(false);
+  const stores: Fault[] = [];
+  let probes = 0;
+  const probe = async (): Promise<void> => {
+    probes++;
+    expect((await a.lease.look(new AbortController().signal)).leader?.url).toBe("http://node-1");
+    expect(a.log.role).toBe("leader");
+    await world.clock.sleep(5_000);
+    const fault = stores.pop();
+    if (fault !== undefined) throw fault;
+  };
+  stores.push(new Fault("STORE_UNAVAILABLE", "clock: an hour off"));
+  await expect(start(false, { probe })).rejects.toThrow("an hour off");
+  await world.clock.sleep(5_000);
+  expect(leaders()).toEqual([a.log]);
+  const b = await start(false, { probe });
+  expect(probes).toBe(2);
+  await world.clock.sleep(5_000);
+  expect(leaders()).toEqual([b.log]);
 });
 
 it("hands over at once when the leader ends in peace", async () => {

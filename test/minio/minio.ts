@@ -123,8 +123,8 @@ export interface Minio extends AsyncDisposable {
   as(duty: Duty, name: string, seconds?: number): Promise<S3Credentials>;
   /** SIGKILL; resolves once the process is gone. */
   kill(): Promise<void>;
-  /** Starts it again on its port and folder. */
-  restart(): Promise<void>;
+  /** Starts it again on its port and folder; with another secret of its administrator, all sessions are over. */
+  restart(secretKey?: string): Promise<void>;
 }
 
 export type Duty = "administrator" | "eraser" | "presigner" | "reader" | "writer";
@@ -139,7 +139,7 @@ export async function startMinio(options: MinioOptions = {}): Promise<Minio> {
   const binary = await minioBinary();
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), "datapilot-minio-")));
   const port = options.port ?? (await freePort());
-  const root = { accessKey: "administrator", secretKey: randomBytes(16).toString("hex") };
+  let root = { accessKey: "administrator", secretKey: randomBytes(16).toString("hex") };
   const drives =
     options.pools === undefined
       ? [join(folder, "data")]
@@ -195,12 +195,15 @@ export async function startMinio(options: MinioOptions = {}): Promise<Minio> {
       return child.pid ?? -1;
     },
     port,
-    async restart() {
+    async restart(secretKey = root.secretKey) {
       await kill();
+      root = { ...root, secretKey };
       child = start();
       await untilReady(child, port, options.tls === undefined);
     },
-    root,
+    get root() {
+      return root;
+    },
   };
 }
 

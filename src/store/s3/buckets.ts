@@ -93,6 +93,12 @@ const setDefaultLock = (client: Client, name: string, days: number) =>
     validity: days,
   } as never) as unknown as Promise<void>;
 
+/** Whether a bucket has object lock and no default for it. */
+async function isLockless(client: Client, name: string): Promise<boolean> {
+  const lock = await unless(["ObjectLockConfigurationNotFoundError"], lockOf(client, name));
+  return lock?.objectLockEnabled === "Enabled" && lock.mode === undefined;
+}
+
 /** A bucket that never had versions has an empty configuration, which the client gives as an empty text. */
 function statusOf(versioning: unknown): BucketState["versioning"] {
   const status =
@@ -128,7 +134,12 @@ export async function makeBuckets(access: BucketAccess, retentionDays: number): 
     const name = bucketName(access.address, bucket);
     try {
       await withClient(access, async (client) => {
-        if (await client.bucketExists(name)) return;
+        if (await client.bucketExists(name)) {
+          // Made, and its default not set: a store may die in between.
+          if (bucket === "ledger" && (await isLockless(client, name)))
+            await setDefaultLock(client, name, retentionDays);
+          return;
+        }
         await client.makeBucket(name, access.address.region, bucket === "ledger" ? { ObjectLocking: true } : {});
         made.push(name);
         if (bucket === "ledger") await setDefaultLock(client, name, retentionDays);

@@ -84,8 +84,18 @@ export interface PresignedGet {
   readonly seconds: number;
 }
 
+/** A store that has not done what it was asked since then. */
+export interface Trouble {
+  /** By the clock's monotonic time. */
+  readonly sinceMs: number;
+  /** What it says, or that it says nothing, and what to do. */
+  readonly what: string;
+}
+
 export interface S3Store extends ReceivingStore, AsyncDisposable {
   readonly transport: S3Transport;
+  /** Undefined while requests are answered. Nothing is asked for it: it is what the last requests met. */
+  readonly trouble: Trouble | undefined;
   /** An address for the upload of exactly these bytes, which the store checks and locks itself. */
   presignPut(put: PresignedPut): Promise<PresignedUrl>;
   presignGet(get: PresignedGet): Promise<PresignedUrl>;
@@ -98,10 +108,32 @@ class BucketStore implements S3Store {
   readonly lock = "compliance";
   readonly transport: S3Transport;
   readonly #clock: Clock;
+  #trouble: Trouble | undefined;
 
   constructor(options: S3StoreOptions) {
     this.transport = new S3Transport(options);
     this.#clock = options.clock;
+  }
+
+  get trouble(): Trouble | undefined {
+    return this.#trouble;
+  }
+
+  /** Sends once, and remembers whether that helped. A caller who leaves says nothing of the store. */
+  async #send(request: S3Request): Promise<S3Answer> {
+    const note = (what: string): void => {
+      this.#trouble = { sinceMs: this.#trouble?.sinceMs ?? this.#clock.monotonic(), what };
+    };
+    try {
+      const answer = await this.transport.send(request);
+      if (isOpen(answer.status) || answer.status === 401 || answer.status === 403)
+        note(refusal(`${request.method} ${request.path}`, answer).message);
+      else this.#trouble = undefined;
+      return answer;
+    } catch (error) {
+      if (error instanceof Silence && request.signal?.aborted !== true) note(error.message);
+      throw error;
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -237,7 +269,7 @@ class BucketStore implements S3Store {
     refuseAborted(signal, "a write");
     let answer: S3Answer;
     try {
-      answer = await this.transport.send({ ...putOf(path, body, headers), signal });
+      answer = await this.#send({ ...putOf(path, body, headers), signal });
     } catch (error) {
       if (!(error instanceof Silence)) throw error;
       if (error.mayHaveArrived) return { cause: error, outcome: "unknown" };
@@ -407,7 +439,7 @@ class BucketStore implements S3Store {
     refuseAborted(request.signal, "a request");
     for (let attempt = 1; ; attempt++) {
       try {
-        const answer = await this.transport.send(request);
+        const answer = await this.#send(request);
         if (!isOpen(answer.status) || attempt >= READ_ATTEMPTS) return answer;
       } catch (error) {
         if (!(error instanceof Silence)) throw error;
