@@ -117,7 +117,7 @@ export class Election implements AsyncDisposable {
     const over = new AbortController();
     const beating = this.#beat(key, () => term, over.signal);
     try {
-      term = await log.lead({ signal, writer: term.writer });
+      term = await log.lead({ isTakeover: !atOnce, signal, writer: term.writer });
     } catch (error) {
       over.abort();
       await beating;

@@ -135,6 +135,8 @@ export interface Candidacy {
   /** Id of the writer, in every commit of the term: 32 hex characters, never used before. */
   readonly writer?: string;
   readonly signal?: AbortSignal;
+  /** Whether a writer before this one probed the store whole, so that a few probes are enough; when absent, whether that was this log. */
+  readonly isTakeover?: boolean;
 }
 
 export interface LogOptions extends Pace {
@@ -437,13 +439,13 @@ class OpenLog implements Log {
     this.#tenure?.resign("writer.lost");
   }
 
-  lead({ signal = never(), writer }: Candidacy = {}, before?: SignedBefore): Promise<Term> {
+  lead({ isTakeover = this.#hasLed, signal = never(), writer }: Candidacy = {}, before?: SignedBefore): Promise<Term> {
     return this.#inTurn(async () => {
       if (this.#tenure !== undefined && this.role === "leader") return this.#tenure;
       await this.#endTerm();
       await this.#endFollowing();
       try {
-        this.#tenure = await takeOver(this.#tenureOptions(), writer, signal, before);
+        this.#tenure = await takeOver(this.#tenureOptions(!isTakeover), writer, signal, before);
       } catch (error) {
         const code = error instanceof Violation ? error.code : error instanceof Fault ? error.reason : "internal";
         // Whoever calls a takeover off is told of no failure.
@@ -493,7 +495,7 @@ class OpenLog implements Log {
     return done;
   }
 
-  #tenureOptions(): TenureOptions {
+  #tenureOptions(isFirst: boolean): TenureOptions {
     const { applied, options, reading, retention } = this.#parts;
     const { keys, lastSigned } = options;
     if (keys === undefined || lastSigned === undefined)
@@ -505,7 +507,7 @@ class OpenLog implements Log {
       applied,
       clock: options.clock,
       follower: this.#follower,
-      isFirst: !this.#hasLed,
+      isFirst,
       keys,
       lastSigned,
       logger: options.logger,

@@ -65,7 +65,7 @@ export interface TenureOptions {
    * one; run before anything is written, and now and then while writing.
    */
   readonly probe?: (extent: ProbeExtent) => Promise<void>;
-  /** Whether this process has not led before. */
+  /** Whether the store is probed as at a start. */
   readonly isFirst: boolean;
   /** Slots of junk that an operator lets the next commit void; all that lie there, or none. */
   readonly voids?: readonly number[];
