@@ -114,7 +114,7 @@ export class Election implements AsyncDisposable {
     const { clock, log, logger, random } = this.#options;
     const { signal } = this.#stop;
     try {
-      await log.probe();
+      await log.probe(!atOnce);
     } catch (error) {
       this.#modestUntilMs = clock.monotonic() + LEASE_TIMES.silenceMs;
       if (!signal.aborted) logger.warn({ err: error }, "this process cannot lead now");
@@ -127,7 +127,7 @@ export class Election implements AsyncDisposable {
     const over = new AbortController();
     const beating = this.#beat(key, () => term, over.signal);
     try {
-      term = await log.lead({ signal, writer: term.writer });
+      term = await log.lead({ isTakeover: !atOnce, signal, writer: term.writer });
     } catch (error) {
       over.abort();
       await beating;

@@ -121,7 +121,7 @@ export interface Log extends AsyncDisposable {
    * Asks whether the store keeps its promises, as a takeover must, which then does not ask again: nobody need give way to a process
    * that cannot lead. Rejects when it does not, or does not answer.
    */
-  probe(): Promise<void>;
+  probe(isTakeover?: boolean): Promise<void>;
   /** Takes over: from now on changes are taken. Rejects when this log may not be extended from here; it then neither leads nor follows. */
   lead(asked?: Candidacy): Promise<Term>;
   /** Ends the term of office, if there is one, and brings in what others commit from now on. */
@@ -145,6 +145,8 @@ export interface Candidacy {
   /** Id of the writer, in every commit of the term: 32 hex characters, never used before. */
   readonly writer?: string;
   readonly signal?: AbortSignal;
+  /** Whether a writer before this one probed the store whole, so that a few probes are enough; when absent, whether that was this log. */
+  readonly isTakeover?: boolean;
 }
 
 export interface LogOptions extends Pace {
@@ -468,20 +470,20 @@ class OpenLog implements Log {
     return this.#parts.options.clock.monotonic() - this.#probedAtMs < PROBED_MS;
   }
 
-  async probe(): Promise<void> {
+  async probe(isTakeover = this.#hasLed): Promise<void> {
     if (this.#isProbed) return;
     const { clock, probe } = this.#parts.options;
-    await probe?.(this.#hasLed ? "again" : "start");
+    await probe?.(isTakeover ? "again" : "start");
     this.#probedAtMs = clock.monotonic();
   }
 
-  lead({ signal = never(), writer }: Candidacy = {}, before?: SignedBefore): Promise<Term> {
+  lead({ isTakeover = this.#hasLed, signal = never(), writer }: Candidacy = {}, before?: SignedBefore): Promise<Term> {
     return this.#inTurn(async () => {
       if (this.#tenure !== undefined && this.role === "leader") return this.#tenure;
       await this.#endTerm();
       await this.#endFollowing();
       try {
-        this.#tenure = await takeOver(this.#tenureOptions(), writer, signal, before);
+        this.#tenure = await takeOver(this.#tenureOptions(!isTakeover), writer, signal, before);
       } catch (error) {
         const code = error instanceof Violation ? error.code : error instanceof Fault ? error.reason : "internal";
         // Whoever calls a takeover off is told of no failure.
@@ -535,7 +537,7 @@ class OpenLog implements Log {
     return done;
   }
 
-  #tenureOptions(): TenureOptions {
+  #tenureOptions(isFirst: boolean): TenureOptions {
     const { applied, options, reading, retention } = this.#parts;
     const { keys, lastSigned } = options;
     if (keys === undefined || lastSigned === undefined)
@@ -547,7 +549,7 @@ class OpenLog implements Log {
       applied,
       clock: options.clock,
       follower: this.#follower,
-      isFirst: !this.#hasLed,
+      isFirst,
       isProbed: this.#isProbed,
       keys,
       lastSigned,

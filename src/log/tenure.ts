@@ -67,7 +67,7 @@ export interface TenureOptions {
    * one; run before anything is written, and now and then while writing.
    */
   readonly probe?: (extent: ProbeExtent) => Promise<void>;
-  /** Whether this process has not led before. */
+  /** Whether the store is probed as at a start. */
   readonly isFirst: boolean;
   /** Whether the store was probed just now. */
   readonly isProbed: boolean;

@@ -77,12 +77,12 @@ it("publishes what is materialised, while later records are not", async () => {
   const world = await createWorld(memory);
   let created = 0;
   const opened = Promise.withResolvers<void>();
-  // A store that takes 1,500 records, and no more until it is told.
+  // A store that takes 2,300 records, and no more until it is told.
   const store = new Proxy<ObjectStore>(memory, {
     get(inner, name) {
       if (name !== "create") return Reflect.get(inner, name) as unknown;
       return async (...args: Parameters<ObjectStore["create"]>) => {
-        if (args[1].startsWith("records/") && ++created > 1_500) await opened.promise;
+        if (args[1].startsWith("records/") && ++created > 2_300) await opened.promise;
         return memory.create(...args);
       };
     },
@@ -92,11 +92,11 @@ it("publishes what is materialised, while later records are not", async () => {
     (await log.submit(createProject("fraud", world.init.system))).committed?.records[0],
     "a project",
   ).id;
-  for (let i = 0; i < 2_500; i += 100)
+  for (let i = 0; i < 3_000; i += 100)
     await Promise.all(Array.from({ length: 100 }, (_, k) => log.submit(createDataset(project, `d${i + k}`))));
   await world.clock.sleep(3_000);
   expect(log.health().published).toBeGreaterThan(500);
-  expect(log.health().published).toBeLessThanOrEqual(1_500);
+  expect(log.health().published).toBeLessThanOrEqual(2_300);
   opened.resolve();
   await world.clock.sleep(5_000);
   expect(log.health().published).toBe(log.health().size);
