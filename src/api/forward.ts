@@ -169,9 +169,9 @@ export class Forwarder implements Disposable {
   }
 
   /** Whether this refusal of a change is the word of a leader that is none any more. Rejects when nobody can know. */
-  async isOutdated(error: unknown, { signal }: HandlerContext): Promise<boolean> {
+  async isOutdated(refusal: unknown, { signal }: HandlerContext): Promise<boolean> {
     const { clock, log } = this.#options;
-    if (this.isFollowing || !(error instanceof Fault) || NOT_OF_STATE.has(error.reason)) return false;
+    if (this.isFollowing || !(refusal instanceof Fault) || NOT_OF_STATE.has(refusal.reason)) return false;
     const known = new AbortController();
     const late = clock.sleep(PATIENCE_MS, AbortSignal.any([known.signal, signal])).then(
       () => {

@@ -155,7 +155,7 @@ it("does the call itself when it has begun to lead", async () => {
 it("gives a write an id where it has none, but where its answer holds a secret", () => {
   const forwarder = forwarderTo(() => undefined);
   const identified = (method: DescMethod, requestId: string): string => {
-    const request = create(method.input, { requestId } as Record<string, unknown>) as unknown as { requestId: string };
+    const request = create(method.input, { requestId }) as unknown as { requestId: string };
     forwarder.identify(method, request);
     return request.requestId;
   };
