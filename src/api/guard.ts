@@ -271,15 +271,19 @@ class Call {
   }
 
   succeeded(response: unknown): void {
+    const { logger } = this.#edge.deps;
+    const ms = this.#ended("ok");
+    if (logger.isLevelEnabled?.("debug") === false) return;
     const receipt = (response as { receipt?: { logIndex?: number } } | undefined)?.receipt;
-    this.#edge.deps.logger.debug({ ...this.#line("ok"), log_index: receipt?.logIndex }, "call");
+    logger.debug({ ...this.#line("ok", ms), log_index: receipt?.logIndex }, "call");
   }
 
   /** The error that the caller sees; what is internal goes to the log only. */
   failed(error: unknown): ConnectError {
     const shown = toConnectError(error);
+    const code = (Code[shown.code] ?? "unknown").toLowerCase();
     const line = {
-      ...this.#line((Code[shown.code] ?? "unknown").toLowerCase()),
+      ...this.#line(code, this.#ended(code)),
       reason: error instanceof Fault ? error.reason : undefined,
     };
     const isInternal = shown.code === Code.Internal || shown.code === Code.Unknown;
@@ -288,9 +292,14 @@ class Call {
     return shown;
   }
 
-  #line(code: string) {
+  /** Counts the call; milliseconds that it took. */
+  #ended(code: string): number {
     const ms = this.#edge.deps.clock.monotonic() - this.#began;
     this.#edge.metrics.called(this.#rpc, code, ms / 1000);
+    return ms;
+  }
+
+  #line(code: string, ms: number) {
     return {
       code,
       ms: Math.round(ms * 1000) / 1000,

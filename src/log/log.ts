@@ -175,6 +175,7 @@ export interface LogOptions extends Pace {
 /** Ends of a term that say nothing of the bucket. */
 const QUIET_ENDS: ReadonlySet<string> = new Set(["closed", "internal", "writer.lost"]);
 const SIGNED_KEPT = 256;
+const RECENT = 8;
 const decoder = new TextDecoder();
 const PUBLISHED_LOOK_MS = 1_000;
 /** A store that passed is not asked again by a takeover that follows so soon. */
@@ -313,6 +314,8 @@ class OpenLog implements Log {
   readonly #listeners = new Set<(commit: ValidCommit) => void>();
   readonly #roleListeners = new Set<(role: Role) => void>();
   readonly #signed = new Map<number, Remembered>();
+  /** Entries of the newest commits, newest first: most receipts are asked for as soon as they are signed. */
+  readonly #recent: { readonly first: number; readonly entries: readonly Uint8Array[] }[] = [];
   #newest: SignedHead | undefined;
   #published: Published | null = null;
   /** ETag of what was last found published, so that it is opened once. */
@@ -384,15 +387,20 @@ class OpenLog implements Log {
         : this.#signed.get(size ?? 0);
     if (this.role === "follower" && (signed === undefined || index >= signed.size)) throw this.#behind();
     assert(signed !== undefined && index < signed.size, `entry ${index} is below a remembered signed size`);
-    const { entryBytes } = assertDefined(this.#applied.reader.entry(index), `entry ${index} is applied`);
     return {
       checkpoint: signed.text,
-      entry: decoder.decode(entryBytes),
+      entry: decoder.decode(this.#entryBytes(index)),
       index,
       leafHash: this.#applied.tree.read(0, index),
       proof: inclusionProof(index, signed.size, this.#applied.tree.read, signed.lastProof),
       size: signed.size as TreeSize,
     };
+  }
+
+  #entryBytes(index: LogIndex): Uint8Array {
+    const recent = this.#recent.find(({ first, entries }) => index >= first && index < first + entries.length);
+    if (recent !== undefined) return assertDefined(recent.entries[index - recent.first], "the commit holds it");
+    return assertDefined(this.#applied.reader.entry(index), `entry ${index} is applied`).entryBytes;
   }
 
   checkpoint(): string {
@@ -637,6 +645,10 @@ class OpenLog implements Log {
   }
 
   #onApplied(commit: ValidCommit): void {
+    if (this.#tenure !== undefined) {
+      this.#recent.unshift({ entries: commit.items.map((item) => item.entryBytes), first: commit.header.first });
+      if (this.#recent.length > RECENT) this.#recent.pop();
+    }
     if (commit.items.some((i) => i.record?.kind === "ledger")) this.#useNewestLedgerRecord();
     for (const listener of this.#listeners) {
       try {

@@ -25,6 +25,8 @@ export interface LastSigned {
 }
 
 export interface Logger {
+  /** Whether lines of a level are kept; all are when it does not say. */
+  isLevelEnabled?(level: "debug"): boolean;
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;

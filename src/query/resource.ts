@@ -114,7 +114,8 @@ export function toReceipt(
   receipt: LogReceipt,
   more: { readonly existing: boolean; readonly also?: readonly RecordId[] },
 ): Receipt {
-  return create(ReceiptSchema, {
+  return {
+    $typeName: ReceiptSchema.typeName,
     record: id,
     logIndex: receipt.index,
     treeSize: receipt.size,
@@ -124,5 +125,5 @@ export function toReceipt(
     checkpoint: receipt.checkpoint,
     existing: more.existing,
     also: [...(more.also ?? [])],
-  });
+  };
 }

@@ -61,9 +61,21 @@ export interface ParsedCommit {
 const NEWLINE = Uint8Array.of(LF);
 
 export function formatPayload(items: readonly CommitItem[]): Uint8Array {
-  return concat(
-    ...items.flatMap((i) => (i.record === null ? [i.entry, NEWLINE, NEWLINE] : [i.entry, NEWLINE, i.record, NEWLINE])),
-  );
+  let length = 0;
+  for (const { entry, record } of items) length += entry.length + (record?.length ?? 0) + 2;
+  const payload = new Uint8Array(length);
+  let at = 0;
+  for (const { entry, record } of items) {
+    payload.set(entry, at);
+    at += entry.length;
+    payload[at++] = LF;
+    if (record !== null) {
+      payload.set(record, at);
+      at += record.length;
+    }
+    payload[at++] = LF;
+  }
+  return payload;
 }
 
 export function formatCommit(
