@@ -1,8 +1,8 @@
 /**
  * Gives each applied record its own locked object. Owns the watermark `materialised`: every record below it exists. Runs behind the
  * commits, with as many writes in flight as the store takes without slowing down. While changes wait it gives way to them and writes
- * a quarter of the time, until half of the backlog is used; then it takes all that the store gives, and at the end of the backlog it
- * pushes back on admission, so that publication never lags without bound.
+ * a tenth of the time, until half of the backlog is used or a record has waited for some seconds; then it takes all that the store
+ * gives, and at the end of the backlog it pushes back on admission, so that publication never lags without bound.
  */
 import type { Index, IndexReader } from "../index/index.ts";
 import { assertDefined } from "../std/assert.ts";
@@ -28,9 +28,11 @@ const BACKLOG_MS = 60_000;
 const RETRY_AFTER_MS = 1_000;
 const CHUNK = 1_024;
 /** While changes wait for their commit, a group of writes is followed by a pause this many times as long. */
-const GIVING_WAY = 3;
+const GIVING_WAY = 9;
 /** Of a pause: a steady trickle is published as it comes. */
-const LONGEST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 200;
+/** Whoever waits for publication waits for seconds. */
+const LATE_MS = 8_000;
 
 /** Additive increase, multiplicative decrease of the writes in flight, on the median time of one. */
 export class Window {
@@ -93,11 +95,15 @@ export class Materialiser {
 
   /** Milliseconds to wait before more is admitted; 0 when there is room. */
   pressure(): number {
-    const { backlogRecords = BACKLOG_RECORDS, clock, index } = this.#options;
+    const { backlogRecords = BACKLOG_RECORDS, index } = this.#options;
     const behind = index.watermark.size - this.size;
+    return behind > backlogRecords || this.#waitedMs > BACKLOG_MS ? RETRY_AFTER_MS : 0;
+  }
+
+  /** How long the oldest of the records that are no objects yet has waited. */
+  get #waitedMs(): number {
     const oldest = this.#arrivals[0];
-    const late = oldest !== undefined && clock.monotonic() - oldest.at > BACKLOG_MS;
-    return behind > backlogRecords || late ? RETRY_AFTER_MS : 0;
+    return oldest === undefined ? 0 : this.#options.clock.monotonic() - oldest.at;
   }
 
   /** Resolves when every record below `size` exists as its own object. */
@@ -164,7 +170,7 @@ export class Materialiser {
   /** Far behind, the time that one write takes matters less than how many are done. */
   get #isFarBehind(): boolean {
     const { backlogRecords = BACKLOG_RECORDS, index } = this.#options;
-    return index.watermark.size - this.size > backlogRecords / 2;
+    return index.watermark.size - this.size > backlogRecords / 2 || this.#waitedMs > LATE_MS;
   }
 
   #width(): number {

@@ -6,6 +6,7 @@
  * - No linger: a commit begins as soon as something waits and no commit is in flight; what comes meanwhile is the next batch.
  * - An answer leaves only when all that it rests on is committed, applied and under a signed checkpoint; refusals that were
  *   decided on the applied state leave at once.
+ * - When a commit was applied, the next one leaves for the store first; the checkpoint over the applied one is signed meanwhile.
  * - After the first sign of another writer, or of a store that contradicts itself, nothing is written any more. What waited then, or
  *   was in a commit that lost its slot, is refused as NOT_WRITER: it is not recorded, and whoever leads may be asked. Of the rest
  *   nobody knows here: WRITER_LOST.
@@ -269,11 +270,14 @@ export class Sequencer {
   async #run(): Promise<void> {
     try {
       while (this.#stopped === undefined) {
-        const exclusive = this.#exclusives[0];
         if (!this.#queue.empty) await this.#commit(this.#collect());
-        else if (exclusive !== undefined) await this.#commitAlone(exclusive);
-        else if (this.#closing) return;
-        else await this.#idle();
+        else {
+          this.#sign();
+          const exclusive = this.#exclusives[0];
+          if (exclusive !== undefined) await this.#commitAlone(exclusive);
+          else if (this.#closing) return;
+          else await this.#idle();
+        }
         // A seal waits for at most one batch.
         const waiting = this.#exclusives[0];
         if (waiting !== undefined && this.#stopped === undefined) await this.#commitAlone(waiting);
@@ -363,12 +367,14 @@ export class Sequencer {
 
   /** Gives the fault with which the store refused the batch, when it did. */
   async #commit(batch: Batch): Promise<Fault | undefined> {
-    const refusal = batch.items.length > 0 ? await this.#put(batch) : undefined;
+    const putting = batch.items.length > 0 ? this.#put(batch) : undefined;
+    // What was applied before is signed while this one is on its way; the store begins first.
+    this.#sign();
+    const refusal = await putting;
     if (refusal === "lost") return undefined;
     this.#pending.push(...this.#flying);
     this.#flying = [];
     this.#answer();
-    this.#sign();
     return refusal;
   }
 
@@ -424,6 +430,7 @@ export class Sequencer {
   async #commitAlone(exclusive: Exclusive): Promise<void> {
     this.#exclusives.shift();
     try {
+      this.#sign();
       await this.#signedUp();
       const { applied, clock, random } = this.#options;
       const batch = new Batch(applied);
@@ -433,6 +440,7 @@ export class Sequencer {
       const refusal = await this.#commit(batch);
       if (refusal !== undefined) throw refusal;
       if (this.#stopped !== undefined) throw lost(this.#stopped);
+      this.#sign();
       await this.#signedUp();
       if (this.#signed.size !== index + admission.records.length) throw lost(this.#stopped ?? "signer.failed");
       exclusive.resolve({ index, signed: this.#signed });
@@ -444,6 +452,7 @@ export class Sequencer {
 
   /** One signing at a time; the next covers all that was applied since. */
   #sign(): void {
+    if (this.#signed.size >= this.#options.applied.size) return;
     this.#signing ??= this.#signAll()
       .catch((error: unknown) => this.#fail(error))
       .finally(() => {
@@ -462,6 +471,7 @@ export class Sequencer {
   /** Who is told of an entry is given its proof: an answer that rests on what is applied waits for its signature. */
   async #signedUpTo(size: TreeSize): Promise<void> {
     while (this.#signed.size < size) {
+      if (this.#stopped === undefined) this.#sign();
       if (this.#signing === undefined) throw lost(this.#stopped ?? "signer.failed");
       await this.#signing;
     }

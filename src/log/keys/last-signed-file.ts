@@ -2,10 +2,13 @@
  * The last signed note on a disk, in two files that are written in turn: whenever the machine stops, one of them is whole, and
  * a note that was not whole had not been released. In place, so that one flush of the data is enough.
  */
-import { ftruncateSync, writeSync } from "node:fs";
+import { fdatasync, ftruncateSync, writeSync } from "node:fs";
 import { type FileHandle, open, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
+import { promisify } from "node:util";
 import type { LastSigned } from "../ports.ts";
+
+const datasync = promisify(fdatasync);
 
 async function readIfThere(path: string): Promise<Uint8Array | undefined> {
   try {
@@ -48,7 +51,7 @@ export async function openLastSigned(path: string): Promise<LastSignedFile> {
       writeSync(handle.fd, note, 0, note.length, 0);
       if ((sizes[turn] ?? 0) > note.length) ftruncateSync(handle.fd, note.length);
       sizes[turn] = note.length;
-      await handle.datasync();
+      await datasync(handle.fd);
       turn = 1 - turn;
     },
     async [Symbol.asyncDispose]() {
