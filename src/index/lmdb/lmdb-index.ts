@@ -129,6 +129,11 @@ export class LmdbIndex implements Index {
     await this.#tables.flush();
   }
 
+  async release(): Promise<void> {
+    this.#write();
+    await this.#tables.remap();
+  }
+
   clear(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
