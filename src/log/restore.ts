@@ -53,7 +53,10 @@ function chainFrom(index: Index, header: CommitHeader, commitHash: Digest, origi
   let keys = KeyHistory.empty(origin);
   const ledgers: RecordId[] = [];
   for (let i = 0; i < reader.size; i++) {
-    const { entryBytes, kind, project, record, seq } = assertDefined(reader.entry(i), `entry ${i} is below the watermark`);
+    const { entryBytes, kind, project, record, seq } = assertDefined(
+      reader.entry(i),
+      `entry ${i} is below the watermark`,
+    );
     const leaf = leafHash(entryBytes);
     frontier.append(leaf);
     const head = heads.get(project);
@@ -69,7 +72,9 @@ function chainFrom(index: Index, header: CommitHeader, commitHash: Digest, origi
   return CommitChain.at({
     epoch: header.epoch,
     frontier,
-    heads: new Map([...heads].map(([id, { count, last }]) => [digestOf(id), { count, last: formatHex(last) as Digest }])),
+    heads: new Map(
+      [...heads].map(([id, { count, last }]) => [digestOf(id), { count, last: formatHex(last) as Digest }]),
+    ),
     keys,
     ledger: {
       genesis: assertDefined(ledgers[0], "a log begins with its ledger"),

@@ -103,14 +103,6 @@ export class Entries {
     return this.#block(Math.floor(i / BLOCK)).readUInt32BE((i % BLOCK) * ENTRY_ROW);
   }
 
-  /** A copy of the first bytes of a digest. */
-  prefix(i: number, length: number): Buffer {
-    const prefix = Buffer.allocUnsafe(length);
-    const at = (i % BLOCK) * ENTRY_ROW;
-    this.#block(Math.floor(i / BLOCK)).copy(prefix, 0, at, at + length);
-    return prefix;
-  }
-
   /** How many bytes of an entry's digest are the first ones of an id's. */
   common(i: number, id: RecordId): number {
     const block = this.#block(Math.floor(i / BLOCK));

@@ -17,7 +17,7 @@ import { Tables, WriteSet } from "./tables.ts";
 
 const FORMAT_KEY = Buffer.from("format");
 /** Grows with any change of tables, keys or values. */
-const LAYOUT_VERSION = 4;
+const LAYOUT_VERSION = 5;
 const FORMAT = Buffer.from(JSON.stringify({ fold: FOLD_VERSION, layout: LAYOUT_VERSION }));
 
 export interface LmdbIndexOptions {
