@@ -149,6 +149,8 @@ export interface Index extends AsyncDisposable {
   commitBytes(n: number): Uint8Array | undefined;
   /** Waits until everything applied is on the disk. */
   flush(): Promise<void>;
+  /** Lets go of the memory that reading takes, which grows with what is read. Nothing may be asked until it is done. */
+  release(): Promise<void>;
   /** Forgets everything. */
   clear(): void;
 }

@@ -25,7 +25,7 @@ const WORKER = import.meta.url.endsWith(".ts")
 /** Records between two reports of progress. */
 const REPORT_RECORDS = 8_192;
 /** Bytes of commits that are on their way. */
-const WINDOW_BYTES = 64 << 20;
+const WINDOW_BYTES = 16 << 20;
 
 export interface RebuildProgress {
   readonly size: TreeSize;

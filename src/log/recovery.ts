@@ -40,6 +40,8 @@ export async function recover(options: RecoveryOptions): Promise<Applied> {
     index.clear();
   }
   const caughtUp = await catchUp(options, chain ?? CommitChain.genesis());
+  // What start-up read of the index is not what the server will read.
+  await index.release();
   if (caughtUp.n === 0)
     throw new Violation("ledger.missing", "the ledger bucket holds no ledger; make one with `datapilot init`");
   return new Applied(caughtUp, index);

@@ -165,6 +165,7 @@ export function createMemoryIndex(): MemoryIndex {
         };
       }
     },
+    release: () => Promise.resolve(),
     clear() {
       items = [];
       rows = new Map();

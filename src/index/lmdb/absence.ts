@@ -1,9 +1,8 @@
 /**
- * What a table that was empty when it was opened does not hold, without reading it: a Bloom filter over all that was written since.
- * It answers most questions of a rebuild, where nearly every key is new. An index that was opened with rows has none.
+ * What was never added, without looking for it: a Bloom filter. It answers most questions about keys that are new, as nearly all
+ * are that come with a record.
  */
 const WORDS = 1 << 21;
-const BIT_MASK = 32 * WORDS - 1;
 
 const second = (hash: number): number => {
   const mixed = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
@@ -11,16 +10,23 @@ const second = (hash: number): number => {
 };
 
 export class Absence {
-  readonly #bits = new Uint32Array(WORDS);
+  readonly #bits: Uint32Array;
+  readonly #mask: number;
+
+  /** `words` of 32 bits, a power of two. */
+  constructor(words = WORDS) {
+    this.#bits = new Uint32Array(words);
+    this.#mask = 32 * words - 1;
+  }
 
   add(hash: number): void {
-    this.#set(hash & BIT_MASK);
-    this.#set(second(hash) & BIT_MASK);
+    this.#set(hash & this.#mask);
+    this.#set(second(hash) & this.#mask);
   }
 
   /** Whether what has this hash was certainly never added. */
   lacks(hash: number): boolean {
-    return !this.#has(hash & BIT_MASK) || !this.#has(second(hash) & BIT_MASK);
+    return !this.#has(hash & this.#mask) || !this.#has(second(hash) & this.#mask);
   }
 
   #set(bit: number): void {

@@ -15,8 +15,6 @@ const DIGIT = new Uint8Array(128).fill(0xff);
 for (let value = 0; value < 16; value++) DIGIT[value.toString(16).charCodeAt(0)] = value;
 
 export interface EntryRow {
-  readonly digest: Uint8Array;
-  readonly prev: Uint8Array;
   readonly project: number;
   readonly seq: number;
   readonly kind: number;
@@ -80,9 +78,7 @@ export class Entries {
     const at = (i % BLOCK) * ENTRY_ROW;
     return {
       commit: block.readUInt32LE(at + COMMIT_AT),
-      digest: block.subarray(at, at + DIGEST),
       kind: block.readUInt16LE(at + KIND_AT),
-      prev: block.subarray(at + PREV_AT, at + PREV_AT + DIGEST),
       project: block.readUInt32LE(at + PROJECT_AT),
       seq: block.readUInt32LE(at + SEQ_AT),
     };
@@ -93,6 +89,11 @@ export class Entries {
     return this.#block(Math.floor(i / BLOCK)).toString("hex", at, at + DIGEST) as Digest;
   }
 
+  prevHex(i: number): Digest {
+    const at = (i % BLOCK) * ENTRY_ROW + PREV_AT;
+    return this.#block(Math.floor(i / BLOCK)).toString("hex", at, at + DIGEST) as Digest;
+  }
+
   id(i: number): RecordId {
     return idOf(this.hex(i));
   }
@@ -100,14 +101,6 @@ export class Entries {
   /** The first four bytes of a digest. */
   head(i: number): number {
     return this.#block(Math.floor(i / BLOCK)).readUInt32BE((i % BLOCK) * ENTRY_ROW);
-  }
-
-  /** A copy of the first bytes of a digest. */
-  prefix(i: number, length: number): Buffer {
-    const prefix = Buffer.allocUnsafe(length);
-    const at = (i % BLOCK) * ENTRY_ROW;
-    this.#block(Math.floor(i / BLOCK)).copy(prefix, 0, at, at + length);
-    return prefix;
   }
 
   /** How many bytes of an entry's digest are the first ones of an id's. */

@@ -1,9 +1,10 @@
 /**
- * Table `digest`: which entry is a record's, as the first 12 bytes of a digest → the indexes of all that begin like that.
+ * Table `digest`: which entry is a record's, as group and first 12 bytes of a digest → the indexes of all that begin like that.
  *
  * The ids of a full segment of 16,384 entries are written together and in order: one by one each would cost a page of its own.
  * Those of the last segment are found in memory, by numbers alone, and come back from the entries when the index is opened, so that
- * an append writes nothing for them.
+ * an append writes nothing for them. A group is of 8 segments, and nothing is written to one that is full: in one tree for all ids
+ * each segment would touch every page, and all of them would stay mapped. A filter for each group says where to look.
  */
 import type { RecordId } from "../../std/brand.ts";
 import { Absence } from "./absence.ts";
@@ -11,6 +12,9 @@ import type { Entries } from "./entries.ts";
 import type { Tables, WriteSet } from "./tables.ts";
 
 const SEGMENT = 16_384;
+const GROUP = 8 * SEGMENT;
+/** Of a group's filter: 8 bits for an entry, so that one of twenty that are looked for in vain is read for. */
+const GROUP_WORDS = GROUP / 4;
 const PREFIX = 12;
 const DIGEST = 32;
 const HEX_AT = "sha256:".length;
@@ -33,8 +37,9 @@ export class Ids {
   /** Entries from `#first` on plus one, 0 for none; the place after the right one when that is taken. Twice as many as are used. */
   #recent: Uint32Array;
   readonly #kept = new Uint32Array(KEPT);
-  /** What was never added, when the table was empty when it was opened. */
-  readonly #absence: Absence | undefined;
+  /** What was never added: every append asks for an id that is not there. */
+  readonly #absence = new Absence();
+  readonly #groups: Absence[] = [];
   /** Prefixes that more than one entry has, by chance or malice. Kept in table `meta`. */
   readonly #shared: Set<string>;
   #sharedGrew = false;
@@ -47,7 +52,8 @@ export class Ids {
     this.#recent = new Uint32Array(2 * SEGMENT);
     for (let i = this.#first; i < this.#size; i++) this.#remember(i, entries.head(i));
     this.#shared = new Set(JSON.parse(tables.get("meta", SHARED)?.toString() ?? "[]") as string[]);
-    if (entries.size === 0) this.#absence = new Absence();
+    // About 50 ms for a million entries, which start-up reads anyway.
+    for (let i = 0; i < this.#size; i++) this.#add(i, entries.head(i));
   }
 
   find(id: RecordId): number | undefined {
@@ -61,7 +67,7 @@ export class Ids {
 
   #find(id: RecordId, appended: boolean): number | undefined {
     const head = headOf(id);
-    if (this.#absence?.lacks(head) === true) return undefined;
+    if (this.#absence.lacks(head)) return undefined;
     const mask = this.#recent.length - 1;
     for (let at = head & mask; this.#recent[at] !== 0; at = (at + 1) & mask) {
       const i = (this.#recent[at] as number) - 1;
@@ -69,14 +75,13 @@ export class Ids {
     }
     const kept = this.#kept[head & (KEPT - 1)] as number;
     if (kept !== 0 && this.#entries.common(kept - 1, id) === DIGEST) return kept - 1;
-    const hex = id.slice(HEX_AT);
-    const stored = this.#tables.get("digest", Buffer.from(hex.slice(0, 2 * PREFIX), "hex"));
-    if (stored === undefined) return undefined;
-    for (let at = 0; at < stored.length; at += 4) {
-      const i = stored.readUInt32LE(at);
-      if (!this.#is(i, id, appended)) continue;
-      this.#kept[head & (KEPT - 1)] = i + 1;
-      return i;
+    for (let group = this.#groups.length - 1; group >= 0; group--) {
+      if (this.#groups[group]?.lacks(head) === true) continue;
+      for (const i of this.#stored(keyOf(group, id.slice(HEX_AT, HEX_AT + 2 * PREFIX)))) {
+        if (!this.#is(i, id, appended)) continue;
+        this.#kept[head & (KEPT - 1)] = i + 1;
+        return i;
+      }
     }
     return undefined;
   }
@@ -97,7 +102,12 @@ export class Ids {
     const head = this.#entries.head(i);
     if (2 * (this.#size - this.#first) > this.#recent.length) this.#resize(2 * this.#recent.length);
     else this.#remember(i, head);
-    this.#absence?.add(head);
+    this.#add(i, head);
+  }
+
+  #add(i: number, head: number): void {
+    this.#absence.add(head);
+    (this.#groups[Math.floor(i / GROUP)] ??= new Absence(GROUP_WORDS)).add(head);
   }
 
   #remember(i: number, head: number): void {
@@ -120,23 +130,26 @@ export class Ids {
     if (this.#sharedGrew) set.put("meta", SHARED, Buffer.from(JSON.stringify([...this.#shared])));
     const count = this.#full;
     if (count === 0) return;
+    // By group and head: more than a group at once is rare, and then the order of its pages suffers a little.
     const order = new Float64Array(count);
     for (let k = 0; k < count; k++) order[k] = this.#entries.head(this.#first + k) * PLACES + k;
     order.sort();
     const shared = new Map<string, number[]>();
     for (let at = 0; at < count; at++) {
       const i = this.#first + ((order[at] as number) % PLACES);
-      const key = this.#entries.prefix(i, PREFIX);
-      const prefix = this.#shared.size === 0 ? "" : key.toString("hex");
-      if (this.#shared.has(prefix)) shared.set(prefix, [...(shared.get(prefix) ?? this.#stored(key)), i]);
-      else set.put("digest", key, numbersOf([i]));
+      const prefix = this.#entries.hex(i).slice(0, 2 * PREFIX);
+      const key = keyOf(Math.floor(i / GROUP), prefix);
+      if (this.#shared.has(prefix)) {
+        const name = key.toString("hex");
+        shared.set(name, [...(shared.get(name) ?? this.#stored(key)), i]);
+      } else set.put("digest", key, numbersOf([i]));
     }
-    for (const [prefix, indexes] of shared) set.put("digest", Buffer.from(prefix, "hex"), numbersOf(indexes));
+    for (const [name, indexes] of shared) set.put("digest", Buffer.from(name, "hex"), numbersOf(indexes));
   }
 
   #stored(key: Buffer): number[] {
-    const stored = this.#tables.get("digest", key) ?? Buffer.alloc(0);
-    return Array.from({ length: stored.length / 4 }, (_, k) => stored.readUInt32LE(4 * k));
+    const stored = this.#tables.get("digest", key);
+    return stored === undefined ? [] : Array.from({ length: stored.length / 4 }, (_, k) => stored.readUInt32LE(4 * k));
   }
 
   /** After the transaction. */
@@ -147,6 +160,13 @@ export class Ids {
     this.#first += count;
     this.#resize(2 * SEGMENT);
   }
+}
+
+function keyOf(group: number, prefix: string): Buffer {
+  const key = Buffer.allocUnsafe(2 + PREFIX);
+  key.writeUInt16BE(group);
+  key.write(prefix, 2, "hex");
+  return key;
 }
 
 function numbersOf(indexes: readonly number[]): Buffer {

@@ -15,8 +15,8 @@ export const LINK_BLOCK = 256;
 const SEGMENT = 16_384;
 /** A power of two. */
 const HOT_BLOCKS = 2_048;
-/** Numbers in one generation of each cache: 64 MiB. */
-const CACHED_NUMBERS = 1 << 24;
+/** Numbers in one generation of each cache: 16 MiB. */
+const CACHED_NUMBERS = 1 << 22;
 
 /** The links of 256 neighbours: those of the k-th are others[offsets[k] … offsets[k + 1]). */
 export interface PackedLinks {

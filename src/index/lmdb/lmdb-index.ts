@@ -17,7 +17,7 @@ import { Tables, WriteSet } from "./tables.ts";
 
 const FORMAT_KEY = Buffer.from("format");
 /** Grows with any change of tables, keys or values. */
-const LAYOUT_VERSION = 4;
+const LAYOUT_VERSION = 5;
 const FORMAT = Buffer.from(JSON.stringify({ fold: FOLD_VERSION, layout: LAYOUT_VERSION }));
 
 export interface LmdbIndexOptions {
@@ -127,6 +127,11 @@ export class LmdbIndex implements Index {
   async flush(): Promise<void> {
     this.#write();
     await this.#tables.flush();
+  }
+
+  async release(): Promise<void> {
+    this.#write();
+    await this.#tables.remap();
   }
 
   clear(): void {

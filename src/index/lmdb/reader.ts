@@ -4,7 +4,7 @@
  */
 import type { Rows, View, ViewRow } from "../../fold/view.ts";
 import type { LedgerRecord } from "../../record/record.ts";
-import { type Digest, digestOf, idOf, type LogIndex, type RecordId, type TreeSize } from "../../std/brand.ts";
+import { type Digest, digestOf, type LogIndex, type RecordId, type TreeSize } from "../../std/brand.ts";
 import { formatHex } from "../../std/bytes.ts";
 import type { Adjacency, IndexedCommit, IndexedEntry, IndexReader, InLink, ListQuery, OutLink } from "../index.ts";
 import { LINK_BLOCK } from "./links.ts";
@@ -61,20 +61,19 @@ export class LmdbReader implements IndexReader {
   entry(i: number): IndexedEntry | undefined {
     if (!this.#holds(i)) return undefined;
     const state = this.#state();
-    const { entries, kinds } = state;
-    const row = entries.row(i);
-    const record = entries.id(i);
-    const project = entries.hex(row.project);
+    const { commit, kind, project, seq } = state.entries.row(i);
     return {
-      commit: row.commit,
+      commit,
       get entryBytes() {
         return state.entryBytes(i);
       },
       index: i as LogIndex,
-      kind: kinds.name(row.kind),
-      project: idOf(project),
-      record,
-      seq: row.seq,
+      kind: state.kinds.name(kind),
+      project: state.projectId(project),
+      get record() {
+        return state.entries.id(i);
+      },
+      seq,
     };
   }
 

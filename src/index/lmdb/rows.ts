@@ -18,7 +18,7 @@ import { findInList, type Numbered, pack, packList, unpack } from "./packed.ts";
 import type { Tables, WriteSet } from "./tables.ts";
 
 /** Rows of a view in one generation. */
-const CACHED_ROWS = 16_384;
+const CACHED_ROWS = 4_096;
 
 /** `value` is null when the row is gone. */
 interface Version {

@@ -13,7 +13,7 @@ import { type CommitItem, formatPayload } from "../../record/commit.ts";
 import { entryBytes } from "../../record/entry.ts";
 import type { LedgerRecord, Link } from "../../record/record.ts";
 import { assert, assertDefined } from "../../std/assert.ts";
-import type { Digest, LogIndex, RecordId, TreeSize } from "../../std/brand.ts";
+import { type Digest, digestOf, type LogIndex, type RecordId, type TreeSize } from "../../std/brand.ts";
 import { concat, formatHex, parseHex } from "../../std/bytes.ts";
 import { Violation } from "../../std/violation.ts";
 import { ENTRY_ROW, entryRows, KIND_AT, PROJECT_AT, SEQ_AT } from "../entry-row.ts";
@@ -77,6 +77,7 @@ export class IndexState {
   readonly #newTail = new Map<number, { readonly bytes: Uint8Array; readonly payload: number }>();
   /** Commits to drop from the tail. */
   readonly #oldTail: number[] = [];
+  readonly #projectIds = new Map<number, RecordId>();
   readonly #newProjects: { readonly index: number; readonly digest: Digest }[] = [];
   readonly #foldReader = new FoldReader(this);
 
@@ -298,13 +299,23 @@ export class IndexState {
   }
 
   entryBytes(i: number): Uint8Array {
-    const { prev, project, seq } = this.entries.row(i);
+    const { project, seq } = this.entries.row(i);
     return entryBytes({
-      prev: formatHex(prev) as Digest,
-      project: this.entries.hex(project),
+      prev: this.entries.prevHex(i),
+      project: digestOf(this.projectId(project)),
       record: this.entries.id(i),
       seq,
     });
+  }
+
+  /** The id of a project that was created at an index. */
+  projectId(index: number): RecordId {
+    let id = this.#projectIds.get(index);
+    if (id === undefined) {
+      id = this.entries.id(index);
+      this.#projectIds.set(index, id);
+    }
+    return id;
   }
 
   /** Drops the commits that end at or below `size`, and are older than `keepFrom`, from the tail. */

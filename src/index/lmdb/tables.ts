@@ -60,62 +60,80 @@ export class WriteSet {
   }
 }
 
+interface Environment {
+  readonly root: RootDatabase<Buffer, Buffer>;
+  readonly tables: Readonly<Record<TableName, Database<Buffer, Buffer>>>;
+}
+
+function openEnvironment(path: string): Environment {
+  const root = open<Buffer, Buffer>({
+    cache: false,
+    encoding: "binary",
+    keyEncoding: "binary",
+    mapSize: MAP_BYTES,
+    maxDbs: TABLE_NAMES.length + 1,
+    maxReaders: MAX_READERS,
+    overlappingSync: true,
+    path: join(path, "index.mdb"),
+  });
+  const openTable = (name: string): Database<Buffer, Buffer> =>
+    root.openDB<Buffer, Buffer>({ cache: false, encoding: "binary", keyEncoding: "binary", name });
+  const tables = Object.fromEntries(TABLE_NAMES.map((name) => [name, openTable(name)])) as unknown as Record<
+    TableName,
+    Database<Buffer, Buffer>
+  >;
+  return { root, tables };
+}
+
 export class Tables {
-  readonly #env: RootDatabase<Buffer, Buffer>;
-  readonly #tables: Readonly<Record<TableName, Database<Buffer, Buffer>>>;
+  readonly #path: string;
+  #env: Environment;
 
   constructor(path: string) {
     mkdirSync(path, { recursive: true });
-    this.#env = open<Buffer, Buffer>({
-      cache: false,
-      encoding: "binary",
-      keyEncoding: "binary",
-      mapSize: MAP_BYTES,
-      maxDbs: TABLE_NAMES.length + 1,
-      maxReaders: MAX_READERS,
-      overlappingSync: true,
-      path: join(path, "index.mdb"),
-    });
-    const openTable = (name: string): Database<Buffer, Buffer> =>
-      this.#env.openDB<Buffer, Buffer>({ cache: false, encoding: "binary", keyEncoding: "binary", name });
-    this.#tables = Object.fromEntries(TABLE_NAMES.map((name) => [name, openTable(name)])) as unknown as Record<
-      TableName,
-      Database<Buffer, Buffer>
-    >;
+    this.#path = path;
+    this.#env = openEnvironment(path);
+  }
+
+  /** Maps the file anew: pages that were read count as this process's memory as long as they are mapped. */
+  async remap(): Promise<void> {
+    await this.close();
+    this.#env = openEnvironment(this.#path);
   }
 
   get(table: TableName, key: Buffer): Buffer | undefined {
-    return this.#tables[table].getBinary(key);
+    return this.#env.tables[table].getBinary(key);
   }
 
   *range(table: TableName, { start, end, reverse = false, limit }: Range): Iterable<Row> {
     const options = { limit: limit ?? Number.POSITIVE_INFINITY, reverse, snapshot: false, start };
-    for (const row of this.#tables[table].getRange(end === undefined ? options : { ...options, end })) yield row;
+    for (const row of this.#env.tables[table].getRange(end === undefined ? options : { ...options, end })) yield row;
   }
 
   /** Writes all of it or nothing. */
   write(set: WriteSet): void {
-    this.#env.transactionSync(() => {
-      for (const { table, key } of set.removes) this.#tables[table].removeSync(key);
+    const { root, tables } = this.#env;
+    root.transactionSync(() => {
+      for (const { table, key } of set.removes) tables[table].removeSync(key);
       for (const name of TABLE_NAMES) {
-        const table = this.#tables[name];
+        const table = tables[name];
         for (const { key, value } of set.puts[name]) table.putSync(key, value);
       }
     }, TRANSACTION_FLAGS);
   }
 
   clear(): void {
-    this.#env.transactionSync(() => {
-      for (const name of TABLE_NAMES) this.#tables[name].clearSync();
+    this.#env.root.transactionSync(() => {
+      for (const name of TABLE_NAMES) this.#env.tables[name].clearSync();
     }, TRANSACTION_FLAGS);
   }
 
   async flush(): Promise<void> {
-    await this.#env.flushed;
+    await this.#env.root.flushed;
   }
 
   async close(): Promise<void> {
-    await this.#env.flushed;
-    await this.#env.close();
+    await this.#env.root.flushed;
+    await this.#env.root.close();
   }
 }
