@@ -14,10 +14,10 @@ import { Fault } from "../std/faults.ts";
 import type { Clock } from "../std/ports.ts";
 import { commitKey } from "../store/keys.ts";
 import type { ObjectStore } from "../store/object-store.ts";
-import { persist } from "../store/place.ts";
+import { type Placing, persist } from "../store/place.ts";
 import { isDue } from "../store/retention-report.ts";
 import { describeOver } from "../store/right-version.ts";
-import { Expectations, type ExpectedObject, type Look, lookAt } from "./expected.ts";
+import { askAbout, Expectations, type ExpectedObject, type Look, lookAt } from "./expected.ts";
 import type { Finding } from "./findings.ts";
 import { erasedDigests } from "./operations.ts";
 import { createRetention, DAY_MS, floorDays } from "./retention.ts";
@@ -91,9 +91,9 @@ class Renewal {
     this.#expectations = new Expectations(options.index, options.store);
   }
 
-  get #asking() {
-    const { clock, patienceMs = PATIENCE_MS, signal } = this.#options;
-    return { clock, patienceMs, signal };
+  get #asking(): Placing {
+    const { clock, patienceMs = PATIENCE_MS, signal, store } = this.#options;
+    return { clock, patienceMs, signal, store };
   }
 
   /** Commits from `n` on whose own locks are due: as many as make a range, or up to the first that is not. */
@@ -183,22 +183,33 @@ class Renewal {
   /** Prolongs one object, if it is locked for less than it would be today. */
   async prolong(object: ExpectedObject): Promise<"held" | "prolonged" | "wrong"> {
     const { clock, index, report, signal, store } = this.#options;
-    const look = await persist(this.#asking, () => lookAt(store, object, { signal }));
+    const asked = await askAbout(this.#asking, object.key, () => lookAt(store, object, { signal }));
+    if ("refused" in asked) {
+      report(unreadable(object, asked.refused));
+      return "wrong";
+    }
+    const look = asked.answer;
     const found = findingOf(object, look, index);
     if (found !== undefined) report(found);
     if (look.is !== "right") return found === undefined ? "held" : "wrong";
     const until = createRetention(clock, object.termDays)();
     if (isHeld(store, look.lock, until)) return "held";
-    const isProlonged = await persist(this.#asking, () => prolongTo(store, object.key, look.versionId, until, signal));
-    if (isProlonged) return "prolonged";
-    report({
-      code: "object.retention",
-      detail: "its lock cannot be prolonged: check the rights of the writer",
-      object: object.key,
-    });
+    const done = await askAbout(this.#asking, object.key, () =>
+      prolongTo(store, object.key, look.versionId, until, signal),
+    );
+    if ("answer" in done && done.answer) return "prolonged";
+    const why = "refused" in done ? `: ${done.refused}` : ": check the rights of the writer";
+    report({ code: "object.retention", detail: `its lock cannot be prolonged${why}`, object: object.key });
     return "wrong";
   }
 }
+
+/** A store that answers for others and not for this one lost it, or parts of it. */
+export const unreadable = ({ key }: Pick<ExpectedObject, "key">, refused: string): Finding => ({
+  code: "object.unreadable",
+  detail: refused,
+  object: key,
+});
 
 /** What is wrong with an object, if anything is; an artifact that was erased as the log says is not. */
 export function findingOf({ content, key, type }: ExpectedObject, look: Look, index: Index): Finding | undefined {

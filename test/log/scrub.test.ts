@@ -5,6 +5,7 @@ import { Findings } from "../../src/log/findings.ts";
 import { type Scrubbed, scrub } from "../../src/log/scrub.ts";
 import type { Digest } from "../../src/std/brand.ts";
 import { utf8 } from "../../src/std/bytes.ts";
+import { Fault } from "../../src/std/faults.ts";
 import { artifactKey, checkpointKey, commitKey, recordKey, tileKey } from "../../src/store/keys.ts";
 import type { ObjectStore } from "../../src/store/object-store.ts";
 import { createFaultStore } from "../fakes/fault-store.ts";
@@ -183,6 +184,29 @@ it("finds rows of the index that are not the commit's", async () => {
   };
   await look(store, wrong);
   expect(found()).toEqual([expect.stringMatching(/^index\.row commits\//), "object.changed tile/entries/000"]);
+});
+
+it("tells of an object that the store does not give, and goes on with the others", async () => {
+  const { found, look, store } = await made();
+  const lost = store.keys("ledger").filter((k) => k.startsWith("records/"))[7] ?? "";
+  const refusing: ObjectStore = {
+    ...store,
+    get: (b, k, o) =>
+      k === lost ? Promise.reject(new Fault("STORE_UNAVAILABLE", "read quorum lost")) : store.get(b, k, o),
+  };
+  const { counts } = await look(refusing);
+  expect(found()).toEqual([`object.unreadable ${lost}`]);
+  expect(counts.objects).toBe(store.keys("ledger").length);
+  await look();
+  expect(found()).toEqual([`object.unreadable ${lost}`]);
+  // A store that answers for none accuses no object.
+  const dead: ObjectStore = {
+    ...store,
+    get: () => Promise.reject(new Fault("STORE_UNAVAILABLE", "no answer")),
+    head: () => Promise.reject(new Fault("STORE_UNAVAILABLE", "no answer")),
+  };
+  await expect(look(dead)).rejects.toThrow("no answer");
+  expect(found()).toHaveLength(1);
 });
 
 it("waits for a store that does not answer, and sees everything all the same", async () => {
