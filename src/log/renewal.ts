@@ -9,6 +9,7 @@
  *   and keeps nothing else waiting.
  */
 import type { Index, IndexedCommit } from "../index/index.ts";
+import { sha256Hex } from "../merkle/hash.ts";
 import { idOf } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
 import type { Clock } from "../std/ports.ts";
@@ -105,7 +106,7 @@ class Renewal {
       const commit = this.#expectations.commit(k);
       // Junk that a later commit voids: no object of the ledger.
       if (commit === undefined) continue;
-      if (!isDue(await this.#lockEnd(commitKey(k)), clock.now(), this.#termDays())) break;
+      if (!isDue(await this.#lockEnd(commit), clock.now(), this.#termDays())) break;
       commits.push(commit);
       objects += 1 + commit.size - commit.first;
     }
@@ -117,24 +118,27 @@ class Renewal {
     const { clock, index, rangeObjects = RANGE_OBJECTS } = this.#options;
     const termDays = this.#termDays();
     for (let k = n; k < Math.min(index.watermark.n, n + rangeObjects); k++) {
-      if (this.#expectations.commit(k) === undefined) continue;
-      const end = await this.#lockEnd(commitKey(k));
+      const commit = this.#expectations.commit(k);
+      if (commit === undefined) continue;
+      const end = await this.#lockEnd(commit);
       if (isDue(end, clock.now(), termDays)) return k;
       if (end < createRetention(clock, termDays)() - 2 * DAY_MS) return undefined;
     }
     return undefined;
   }
 
-  /** End of the lock of a commit's oldest version, which is its value. */
-  async #lockEnd(key: string): Promise<number> {
-    const { store } = this.#options;
-    return persist(this.#asking, async () => {
-      const { signal } = this.#options;
-      let versionId: string | undefined;
-      for await (const version of store.versions("ledger", key, { signal }))
-        if (version.key === key && !version.isMarker) versionId = version.versionId;
-      return (await store.head("ledger", key, { signal, versionId }))?.retainUntil ?? 0;
+  /** End of the lock of the version that is the commit; 0 when there is none, or it cannot be read. */
+  async #lockEnd({ hash, n }: IndexedCommit): Promise<number> {
+    const { signal, store } = this.#options;
+    const key = commitKey(n);
+    const isRight = (body: Uint8Array): boolean => sha256Hex(body) === hash;
+    const asked = await askAbout(this.#asking, key, async () => {
+      const newest = await store.head("ledger", key, { signal });
+      if (newest?.sha256 === hash) return newest.retainUntil;
+      const look = await lookAt(store, { content: { isRight }, key }, { signal });
+      return look.is === "right" ? look.lock.retainUntil : undefined;
     });
+    return ("answer" in asked ? asked.answer : undefined) ?? 0;
   }
 
   #termDays(): number {

@@ -145,15 +145,17 @@ it("goes on when the store refuses one object, and says which", async () => {
   const { keys, store } = made;
   const [lost = "", stuck = ""] = keys.filter((k) => k.startsWith("records/"));
   const faulty = createFaultStore(store);
-  for (let i = 0; i < 50; i++) {
+  for (let i = 0; i < 200; i++) {
     faulty.faults.next("get", "error-before", (_, key) => key === lost);
+    for (const call of ["get", "head"] as const)
+      faulty.faults.next(call, "error-before", (_, key) => key === commitKey(9));
     faulty.faults.next("extend", "error-before", (_, key) => key === stuck);
   }
   const { findings, ranges } = await renewAll(made, { patienceMs: 1_000, store: faulty });
   expect(ranges[0]?.reason).toBeUndefined();
-  expect(ranges[0]?.counts).toEqual({ held: 1, objects: keys.length, prolonged: keys.length - 3, wrong: 2 });
+  expect(ranges[0]?.counts).toEqual({ held: 1, objects: keys.length, prolonged: keys.length - 4, wrong: 3 });
   expect(findings.map((f) => `${f.code} ${f.object}`).toSorted()).toEqual(
-    [`object.retention ${stuck}`, `object.unreadable ${lost}`].toSorted(),
+    [`object.retention ${stuck}`, `object.unreadable ${commitKey(9)}`, `object.unreadable ${lost}`].toSorted(),
   );
 });
 

@@ -3,7 +3,8 @@ import { expect, it } from "vitest";
 import type { Index } from "../../src/index/index.ts";
 import { Findings } from "../../src/log/findings.ts";
 import { type Scrubbed, scrub } from "../../src/log/scrub.ts";
-import type { Digest } from "../../src/std/brand.ts";
+import { CHUNKS_MEDIA_TYPE, formatChunkManifest } from "../../src/record/chunks.ts";
+import { type Digest, digestOf } from "../../src/std/brand.ts";
 import { utf8 } from "../../src/std/bytes.ts";
 import { Fault } from "../../src/std/faults.ts";
 import { artifactKey, checkpointKey, commitKey, recordKey, tileKey } from "../../src/store/keys.ts";
@@ -11,7 +12,7 @@ import type { ObjectStore } from "../../src/store/object-store.ts";
 import { createFaultStore } from "../fakes/fault-store.ts";
 import { createMemoryStore, type MemoryStore } from "../fakes/memory-store.ts";
 import { quietLogger, seededRandom } from "../log/world.ts";
-import { Lab } from "../replicate/lab.ts";
+import { Lab, sha256 } from "../replicate/lab.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -137,6 +138,31 @@ it("takes repeated writes of the same bytes for what they are", async () => {
   store.shadow(key, body, { retainUntil: (await store.head("ledger", key))?.retainUntil ?? 0 });
   await look();
   expect(found()).toEqual([]);
+});
+
+it("looks at the chunks that an artifact's manifest names", async () => {
+  const { found, lab, look, store } = await made();
+  const chunks = ["first chunk", "second one."].map((text) => utf8(text));
+  const manifest = formatChunkManifest({
+    chunkBytes: 11,
+    chunks: chunks.map((c) => sha256(c)),
+    sha256Claimed: sha256(utf8("first chunksecond one.")),
+    sizeBytes: 22,
+  });
+  const keys = [manifest, ...chunks].map((bytes) => artifactKey(digestOf(lab.project), sha256(bytes)));
+  for (const [i, bytes] of [manifest, ...chunks].entries())
+    await store.create("ledger", keys[i] ?? "", bytes, { retainUntil: lab.world.clock.now() + 366 * DAY_MS });
+  const digest = `sha256:${sha256(manifest)}`;
+  await lab.record(
+    "artifact",
+    { digest, media_type: CHUNKS_MEDIA_TYPE, size_bytes: manifest.length },
+    "artifact-in-chunks",
+  );
+  await look();
+  expect(found()).toEqual([]);
+  store.tamper("ledger", keys[2] ?? "", utf8("second two."));
+  await look();
+  expect(found()).toEqual([`object.changed ${keys[2]}`]);
 });
 
 it("does not accuse the bucket of an artifact that was erased as the log says", async () => {
