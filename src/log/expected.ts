@@ -12,11 +12,13 @@ import { parseNote } from "../note/note.ts";
 import { chunksOf, isChunked, MAX_CHUNK_MANIFEST_BYTES, parseChunkManifest } from "../record/chunks.ts";
 import { type Digest, digestOf, parseRecordId, type RecordId } from "../std/brand.ts";
 import { equalBytes, formatHex } from "../std/bytes.ts";
+import { Fault } from "../std/faults.ts";
 import { parseTime } from "../std/ports.ts";
 import { Violation } from "../std/violation.ts";
 import { findBlob } from "../store/find-blob.ts";
-import { artifactKey, commitKey, type LedgerKey, recordKey, tileKey } from "../store/keys.ts";
+import { artifactKey, commitKey, HEAD_CHECKPOINT, type LedgerKey, recordKey, tileKey } from "../store/keys.ts";
 import type { LockInfo, ObjectStore, StoreOptions } from "../store/object-store.ts";
+import { type Placing, persist } from "../store/place.ts";
 import { type Over, readRight } from "../store/right-version.ts";
 import { archived } from "./archive.ts";
 import { artifactDays, DAY_MS, floorDays } from "./retention.ts";
@@ -106,13 +108,13 @@ export class Expectations {
     const own = object(digestOf(id), sizeBytes);
     if (!isChunked(body) || sizeBytes > MAX_CHUNK_MANIFEST_BYTES) return [own];
     const isRight = (bytes: Uint8Array): boolean => sha256Hex(bytes) === digestOf(id);
-    const found = await readRight(this.#store, own.key, isRight, { signal });
-    // What is wrong with the manifest itself is found where it is looked at.
-    if (found?.isRight !== true) return [own];
     try {
+      const found = await readRight(this.#store, own.key, isRight, { signal });
+      // What is wrong with the manifest itself is found where it is looked at.
+      if (found?.isRight !== true) return [own];
       return [own, ...[...chunksOf(parseChunkManifest(found.body))].map(([chunk, size]) => object(chunk, size))];
     } catch (error) {
-      if (error instanceof Violation) return [own];
+      if (error instanceof Violation || (error instanceof Fault && !signal.aborted)) return [own];
       throw error;
     }
   }
@@ -201,6 +203,26 @@ export async function lookAt(
     sizeBytes: body.length,
     versionId,
   };
+}
+
+/**
+ * Asks for something about one object, for a while. A store that refuses this one and answers for another keeps something from us:
+ * `refused`. Throws its Fault when it answers for none.
+ */
+export async function askAbout<T>(
+  asking: Placing,
+  key: string,
+  ask: () => Promise<T>,
+): Promise<{ readonly answer: T } | { readonly refused: string }> {
+  try {
+    return { answer: await persist<T>(asking, ask) };
+  } catch (error) {
+    if (asking.signal.aborted || !(error instanceof Fault) || error.reason !== "STORE_UNAVAILABLE") throw error;
+    const { signal, store } = asking;
+    if (key === commitKey(0)) await store.get("head", HEAD_CHECKPOINT, { signal });
+    else await store.head("ledger", commitKey(0), { signal });
+    return { refused: error.message };
+  }
 }
 
 async function lockOf(

@@ -9,15 +9,16 @@
  *   and keeps nothing else waiting.
  */
 import type { Index, IndexedCommit } from "../index/index.ts";
+import { sha256Hex } from "../merkle/hash.ts";
 import { idOf } from "../std/brand.ts";
 import { Fault } from "../std/faults.ts";
 import type { Clock } from "../std/ports.ts";
 import { commitKey } from "../store/keys.ts";
 import type { ObjectStore } from "../store/object-store.ts";
-import { persist } from "../store/place.ts";
+import { type Placing, persist } from "../store/place.ts";
 import { isDue } from "../store/retention-report.ts";
 import { describeOver } from "../store/right-version.ts";
-import { Expectations, type ExpectedObject, type Look, lookAt } from "./expected.ts";
+import { askAbout, Expectations, type ExpectedObject, type Look, lookAt } from "./expected.ts";
 import type { Finding } from "./findings.ts";
 import { erasedDigests } from "./operations.ts";
 import { createRetention, DAY_MS, floorDays } from "./retention.ts";
@@ -91,9 +92,9 @@ class Renewal {
     this.#expectations = new Expectations(options.index, options.store);
   }
 
-  get #asking() {
-    const { clock, patienceMs = PATIENCE_MS, signal } = this.#options;
-    return { clock, patienceMs, signal };
+  get #asking(): Placing {
+    const { clock, patienceMs = PATIENCE_MS, signal, store } = this.#options;
+    return { clock, patienceMs, signal, store };
   }
 
   /** Commits from `n` on whose own locks are due: as many as make a range, or up to the first that is not. */
@@ -105,7 +106,7 @@ class Renewal {
       const commit = this.#expectations.commit(k);
       // Junk that a later commit voids: no object of the ledger.
       if (commit === undefined) continue;
-      if (!isDue(await this.#lockEnd(commitKey(k)), clock.now(), this.#termDays())) break;
+      if (!isDue(await this.#lockEnd(commit), clock.now(), this.#termDays())) break;
       commits.push(commit);
       objects += 1 + commit.size - commit.first;
     }
@@ -117,24 +118,27 @@ class Renewal {
     const { clock, index, rangeObjects = RANGE_OBJECTS } = this.#options;
     const termDays = this.#termDays();
     for (let k = n; k < Math.min(index.watermark.n, n + rangeObjects); k++) {
-      if (this.#expectations.commit(k) === undefined) continue;
-      const end = await this.#lockEnd(commitKey(k));
+      const commit = this.#expectations.commit(k);
+      if (commit === undefined) continue;
+      const end = await this.#lockEnd(commit);
       if (isDue(end, clock.now(), termDays)) return k;
       if (end < createRetention(clock, termDays)() - 2 * DAY_MS) return undefined;
     }
     return undefined;
   }
 
-  /** End of the lock of a commit's oldest version, which is its value. */
-  async #lockEnd(key: string): Promise<number> {
-    const { store } = this.#options;
-    return persist(this.#asking, async () => {
-      const { signal } = this.#options;
-      let versionId: string | undefined;
-      for await (const version of store.versions("ledger", key, { signal }))
-        if (version.key === key && !version.isMarker) versionId = version.versionId;
-      return (await store.head("ledger", key, { signal, versionId }))?.retainUntil ?? 0;
+  /** End of the lock of the version that is the commit; 0 when there is none, or it cannot be read. */
+  async #lockEnd({ hash, n }: IndexedCommit): Promise<number> {
+    const { signal, store } = this.#options;
+    const key = commitKey(n);
+    const isRight = (body: Uint8Array): boolean => sha256Hex(body) === hash;
+    const asked = await askAbout(this.#asking, key, async () => {
+      const newest = await store.head("ledger", key, { signal });
+      if (newest?.sha256 === hash) return newest.retainUntil;
+      const look = await lookAt(store, { content: { isRight }, key }, { signal });
+      return look.is === "right" ? look.lock.retainUntil : undefined;
     });
+    return ("answer" in asked ? asked.answer : undefined) ?? 0;
   }
 
   #termDays(): number {
@@ -183,22 +187,33 @@ class Renewal {
   /** Prolongs one object, if it is locked for less than it would be today. */
   async prolong(object: ExpectedObject): Promise<"held" | "prolonged" | "wrong"> {
     const { clock, index, report, signal, store } = this.#options;
-    const look = await persist(this.#asking, () => lookAt(store, object, { signal }));
+    const asked = await askAbout(this.#asking, object.key, () => lookAt(store, object, { signal }));
+    if ("refused" in asked) {
+      report(unreadable(object, asked.refused));
+      return "wrong";
+    }
+    const look = asked.answer;
     const found = findingOf(object, look, index);
     if (found !== undefined) report(found);
     if (look.is !== "right") return found === undefined ? "held" : "wrong";
     const until = createRetention(clock, object.termDays)();
     if (isHeld(store, look.lock, until)) return "held";
-    const isProlonged = await persist(this.#asking, () => prolongTo(store, object.key, look.versionId, until, signal));
-    if (isProlonged) return "prolonged";
-    report({
-      code: "object.retention",
-      detail: "its lock cannot be prolonged: check the rights of the writer",
-      object: object.key,
-    });
+    const done = await askAbout(this.#asking, object.key, () =>
+      prolongTo(store, object.key, look.versionId, until, signal),
+    );
+    if ("answer" in done && done.answer) return "prolonged";
+    const why = "refused" in done ? `: ${done.refused}` : ": check the rights of the writer";
+    report({ code: "object.retention", detail: `its lock cannot be prolonged${why}`, object: object.key });
     return "wrong";
   }
 }
+
+/** A store that answers for others and not for this one lost it, or parts of it. */
+export const unreadable = ({ key }: Pick<ExpectedObject, "key">, refused: string): Finding => ({
+  code: "object.unreadable",
+  detail: refused,
+  object: key,
+});
 
 /** What is wrong with an object, if anything is; an artifact that was erased as the log says is not. */
 export function findingOf({ content, key, type }: ExpectedObject, look: Look, index: Index): Finding | undefined {

@@ -19,12 +19,12 @@ import { equalBytes } from "../std/bytes.ts";
 import { type Clock, formatTime, type Random } from "../std/ports.ts";
 import { commitKey, parseKey } from "../store/keys.ts";
 import type { ObjectStore, ObjectVersion } from "../store/object-store.ts";
-import { persist } from "../store/place.ts";
+import { type Placing, persist } from "../store/place.ts";
 import { isDue } from "../store/retention-report.ts";
 import { readRight } from "../store/right-version.ts";
-import { Expectations, type ExpectedObject, lookAt } from "./expected.ts";
+import { askAbout, Expectations, type ExpectedObject, lookAt } from "./expected.ts";
 import type { Findings } from "./findings.ts";
-import { findingOf, prolongTo } from "./renewal.ts";
+import { findingOf, prolongTo, unreadable } from "./renewal.ts";
 import { createRetention } from "./retention.ts";
 
 export interface ScrubOptions {
@@ -56,6 +56,8 @@ const PAGE = 1_000;
 /** What lies there for less may be on its way into the log. */
 const YOUNG_MS = 3_600_000;
 const PATIENCE_MS = 600_000;
+/** How long one object is asked for, before it is asked whether the store answers for others. */
+const OBJECT_PATIENCE_MS = 30_000;
 
 export async function scrub(options: ScrubOptions): Promise<Scrubbed> {
   options.findings.beginLook();
@@ -82,9 +84,9 @@ class Scrub {
     return { counts: { ...this.#counts }, size: this.#size };
   }
 
-  get #asking() {
-    const { clock, signal } = this.#options;
-    return { clock, patienceMs: PATIENCE_MS, signal };
+  get #asking(): Placing {
+    const { clock, signal, store } = this.#options;
+    return { clock, patienceMs: PATIENCE_MS, signal, store };
   }
 
   #report(code: string, object: string, detail: string): void {
@@ -214,7 +216,14 @@ class Scrub {
   /** Gives how many bytes were read. */
   async #object(object: ExpectedObject): Promise<number> {
     const { clock, index, signal, store } = this.#options;
-    const look = await persist(this.#asking, () => lookAt(store, object, { signal }));
+    const asking = { ...this.#asking, patienceMs: OBJECT_PATIENCE_MS };
+    const asked = await askAbout(asking, object.key, () => lookAt(store, object, { signal }));
+    if ("refused" in asked) {
+      const { code, detail } = unreadable(object, asked.refused);
+      this.#report(code, object.key, detail);
+      return 0;
+    }
+    const look = asked.answer;
     const found = findingOf(object, look, index);
     // It may have been published, or erased, since what is expected was asked for.
     if (found !== undefined) this.#report(found.code, found.object, found.detail);
@@ -233,8 +242,16 @@ class Scrub {
       );
     if (isShort || isLoose || retainUntil < object.wantedUntil || isDue(retainUntil, now, object.termDays)) {
       const until = createRetention(clock, object.termDays)();
-      if (await persist(this.#asking, () => prolongTo(store, object.key, look.versionId, until, signal)))
-        this.#counts.prolonged++;
+      const done = await askAbout(asking, object.key, () =>
+        prolongTo(store, object.key, look.versionId, until, signal),
+      );
+      if ("answer" in done && done.answer) this.#counts.prolonged++;
+      else
+        this.#report(
+          "object.retention",
+          object.key,
+          `its lock cannot be prolonged${"refused" in done ? `: ${done.refused}` : ""}`,
+        );
     }
     return look.sizeBytes;
   }
@@ -244,7 +261,9 @@ class Scrub {
     const { index, signal, store } = this.#options;
     const key = commitKey(n);
     const isRight = (body: Uint8Array): boolean => sha256Hex(body) === hash;
-    const found = await persist(this.#asking, () => readRight(store, key, isRight, { signal }));
+    const asking = { ...this.#asking, patienceMs: OBJECT_PATIENCE_MS };
+    const asked = await askAbout(asking, key, () => readRight(store, key, isRight, { signal }));
+    const found = "answer" in asked ? asked.answer : null;
     if (found?.isRight !== true) return;
     const { header, items } = parseCommit(found.body);
     using reader = index.reader();

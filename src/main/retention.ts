@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { create, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { OperationOutcome, OperationSchema, OperationType } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
-import type { Connection } from "../cli/client.ts";
+import { type Connection, exitOf } from "../cli/client.ts";
 import type { Context, Spec } from "../cli/command.ts";
 import { EXIT, Exit, paint, progress, table } from "../cli/io.ts";
 import type { Finding } from "../log/findings.ts";
@@ -138,10 +138,12 @@ async function record(c: Context, k: Connection, renewed: Renewed, wrong: readon
     await k.ledger.recordOperation({ operation });
   } catch (error) {
     const body = JSON.stringify(toJson(OperationSchema, operation, { useProtoFieldName: true }));
-    c.io.err(
-      `Locks were prolonged and are not recorded. Record it with datapilot log record-operation FILE:\n${body}\n`,
+    const { message, reason } = exitOf(error);
+    throw new Exit(
+      EXIT.notRecorded,
+      reason,
+      `Locks were prolonged, and that is not recorded: ${message}\nRecord it later with datapilot log record-operation FILE:\n${body}`,
     );
-    throw error;
   }
 }
 

@@ -3,6 +3,7 @@ import { expect, it } from "vitest";
 import type { Finding } from "../../src/log/findings.ts";
 import { type RenewalOptions, type Renewed, renew } from "../../src/log/renewal.ts";
 import { utf8 } from "../../src/std/bytes.ts";
+import { Fault } from "../../src/std/faults.ts";
 import { commitKey } from "../../src/store/keys.ts";
 import type { ObjectStore } from "../../src/store/object-store.ts";
 import { createFaultStore } from "../fakes/fault-store.ts";
@@ -116,20 +117,46 @@ it("goes on in ranges, and after the end of an earlier one", async () => {
 
 it("does a range again that was broken off, and says why it was", async () => {
   const made = await old();
-  const faulty = createFaultStore(made.store);
-  const late = made.lab.log.index.reader().entry(200)?.record.slice(7) ?? "";
-  for (let i = 0; i < 400; i++) faulty.faults.next("extend", "error-before", (_, key) => key.endsWith(late));
-  const { ranges } = await renewAll(made, { patienceMs: 1_000, store: faulty });
+  const { keys, store } = made;
+  let isDown = false;
+  const down = (): Promise<never> => Promise.reject(new Fault("STORE_UNAVAILABLE", "no answer"));
+  let prolongings = 0;
+  const dying: ObjectStore = {
+    ...store,
+    extend: (b, k, until, o) => {
+      isDown ||= ++prolongings > 100;
+      return isDown ? down() : store.extend(b, k, until, o);
+    },
+    get: (b, k, o) => (isDown ? down() : store.get(b, k, o)),
+    head: (b, k, o) => (isDown ? down() : store.head(b, k, o)),
+  };
+  const { findings, ranges } = await renewAll(made, { concurrency: 1, patienceMs: 1_000, store: dying });
   expect(ranges).toHaveLength(1);
   expect(ranges[0]?.reason).toContain("STORE_UNAVAILABLE");
-  const { objects, prolonged } = ranges[0]?.counts ?? { objects: 0, prolonged: 0 };
-  expect(objects).toBeLessThan(made.keys.length);
-  expect(prolonged).toBeGreaterThan(0);
-  await faulty.faults.quiet();
-  const { ranges: again } = await renewAll(made, { store: faulty });
+  expect(ranges[0]?.counts).toMatchObject({ prolonged: 100, wrong: 0 });
+  expect(findings).toEqual([]);
+  const { ranges: again } = await renewAll(made);
   expect(again[0]?.range.from).toBe(0);
-  expect(again[0]?.counts.objects).toBe(made.keys.length);
-  expect((again[0]?.counts.prolonged ?? 0) + prolonged).toBe(made.keys.length - 1);
+  expect(again[0]?.counts).toEqual({ held: 101, objects: keys.length, prolonged: keys.length - 101, wrong: 0 });
+});
+
+it("goes on when the store refuses one object, and says which", async () => {
+  const made = await old();
+  const { keys, store } = made;
+  const [lost = "", stuck = ""] = keys.filter((k) => k.startsWith("records/"));
+  const faulty = createFaultStore(store);
+  for (let i = 0; i < 200; i++) {
+    faulty.faults.next("get", "error-before", (_, key) => key === lost);
+    for (const call of ["get", "head"] as const)
+      faulty.faults.next(call, "error-before", (_, key) => key === commitKey(9));
+    faulty.faults.next("extend", "error-before", (_, key) => key === stuck);
+  }
+  const { findings, ranges } = await renewAll(made, { patienceMs: 1_000, store: faulty });
+  expect(ranges[0]?.reason).toBeUndefined();
+  expect(ranges[0]?.counts).toEqual({ held: 1, objects: keys.length, prolonged: keys.length - 4, wrong: 3 });
+  expect(findings.map((f) => `${f.code} ${f.object}`).toSorted()).toEqual(
+    [`object.retention ${stuck}`, `object.unreadable ${commitKey(9)}`, `object.unreadable ${lost}`].toSorted(),
+  );
 });
 
 it.each([1, 20, 280, 300, 540])("is stopped at object %i, and leaves nothing undone the next time", async (at) => {

@@ -3,14 +3,16 @@ import { expect, it } from "vitest";
 import type { Index } from "../../src/index/index.ts";
 import { Findings } from "../../src/log/findings.ts";
 import { type Scrubbed, scrub } from "../../src/log/scrub.ts";
-import type { Digest } from "../../src/std/brand.ts";
+import { CHUNKS_MEDIA_TYPE, formatChunkManifest } from "../../src/record/chunks.ts";
+import { type Digest, digestOf } from "../../src/std/brand.ts";
 import { utf8 } from "../../src/std/bytes.ts";
+import { Fault } from "../../src/std/faults.ts";
 import { artifactKey, checkpointKey, commitKey, recordKey, tileKey } from "../../src/store/keys.ts";
 import type { ObjectStore } from "../../src/store/object-store.ts";
 import { createFaultStore } from "../fakes/fault-store.ts";
 import { createMemoryStore, type MemoryStore } from "../fakes/memory-store.ts";
 import { quietLogger, seededRandom } from "../log/world.ts";
-import { Lab } from "../replicate/lab.ts";
+import { Lab, sha256 } from "../replicate/lab.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -138,6 +140,31 @@ it("takes repeated writes of the same bytes for what they are", async () => {
   expect(found()).toEqual([]);
 });
 
+it("looks at the chunks that an artifact's manifest names", async () => {
+  const { found, lab, look, store } = await made();
+  const chunks = ["first chunk", "second one."].map((text) => utf8(text));
+  const manifest = formatChunkManifest({
+    chunkBytes: 11,
+    chunks: chunks.map((c) => sha256(c)),
+    sha256Claimed: sha256(utf8("first chunksecond one.")),
+    sizeBytes: 22,
+  });
+  const keys = [manifest, ...chunks].map((bytes) => artifactKey(digestOf(lab.project), sha256(bytes)));
+  for (const [i, bytes] of [manifest, ...chunks].entries())
+    await store.create("ledger", keys[i] ?? "", bytes, { retainUntil: lab.world.clock.now() + 366 * DAY_MS });
+  const digest = `sha256:${sha256(manifest)}`;
+  await lab.record(
+    "artifact",
+    { digest, media_type: CHUNKS_MEDIA_TYPE, size_bytes: manifest.length },
+    "artifact-in-chunks",
+  );
+  await look();
+  expect(found()).toEqual([]);
+  store.tamper("ledger", keys[2] ?? "", utf8("second two."));
+  await look();
+  expect(found()).toEqual([`object.changed ${keys[2]}`]);
+});
+
 it("does not accuse the bucket of an artifact that was erased as the log says", async () => {
   const { found, lab, look, store } = await made();
   const artifact = store.keys("ledger").find((k) => k.startsWith("artifacts/")) ?? "";
@@ -183,6 +210,29 @@ it("finds rows of the index that are not the commit's", async () => {
   };
   await look(store, wrong);
   expect(found()).toEqual([expect.stringMatching(/^index\.row commits\//), "object.changed tile/entries/000"]);
+});
+
+it("tells of an object that the store does not give, and goes on with the others", async () => {
+  const { found, look, store } = await made();
+  const lost = store.keys("ledger").filter((k) => k.startsWith("records/"))[7] ?? "";
+  const refusing: ObjectStore = {
+    ...store,
+    get: (b, k, o) =>
+      k === lost ? Promise.reject(new Fault("STORE_UNAVAILABLE", "read quorum lost")) : store.get(b, k, o),
+  };
+  const { counts } = await look(refusing);
+  expect(found()).toEqual([`object.unreadable ${lost}`]);
+  expect(counts.objects).toBe(store.keys("ledger").length);
+  await look();
+  expect(found()).toEqual([`object.unreadable ${lost}`]);
+  // A store that answers for none accuses no object.
+  const dead: ObjectStore = {
+    ...store,
+    get: () => Promise.reject(new Fault("STORE_UNAVAILABLE", "no answer")),
+    head: () => Promise.reject(new Fault("STORE_UNAVAILABLE", "no answer")),
+  };
+  await expect(look(dead)).rejects.toThrow("no answer");
+  expect(found()).toHaveLength(1);
 });
 
 it("waits for a store that does not answer, and sees everything all the same", async () => {
