@@ -102,7 +102,7 @@ it("asks the next leader when one steps down before it came to the call, within 
   }, 300);
   const patient = { ...contextOf(), timeoutMs: () => 10_000 } as HandlerContext;
   expect(await forwarderTo(() => leader).unary(METHOD, REQUEST, patient)).toMatchObject({ treeSize: 7 });
-  const hurried = { ...contextOf(), timeoutMs: () => 150 } as HandlerContext;
+  const hurried = { ...contextOf(), timeoutMs: () => 3_000 } as HandlerContext;
   const refused = await forwarderTo(() => steppedDown)
     .unary(METHOD, REQUEST, hurried)
     .catch((error: unknown) => error);
