@@ -102,7 +102,7 @@ it("asks the next leader when one steps down before it came to the call, within 
   }, 300);
   const patient = { ...contextOf(), timeoutMs: () => 10_000 } as HandlerContext;
   expect(await forwarderTo(() => leader).unary(METHOD, REQUEST, patient)).toMatchObject({ treeSize: 7 });
-  const hurried = { ...contextOf(), timeoutMs: () => 150 } as HandlerContext;
+  const hurried = { ...contextOf(), timeoutMs: () => 3_000 } as HandlerContext;
   const refused = await forwarderTo(() => steppedDown)
     .unary(METHOD, REQUEST, hurried)
     .catch((error: unknown) => error);
@@ -150,6 +150,33 @@ it("does the call itself when it has begun to lead", async () => {
     log.role = "leader";
   }, 100);
   expect(await forwarder.unary(METHOD, REQUEST, contextOf())).toBeUndefined();
+});
+
+it("answers no read from a smaller tree than the caller has seen, also when it believes to lead", async () => {
+  let writes = 0;
+  const log = {
+    confirm: () => {
+      writes++;
+      return Promise.reject(new Fault("NOT_WRITER", "another process writes"));
+    },
+    health: () => ({ size: 5 }),
+    role: "leader",
+  };
+  const forwarder = new Forwarder({
+    clock: machineClock,
+    leaderUrl: () => undefined,
+    log: log as unknown as Log,
+    random: seededRandom(1),
+  });
+  expect(await forwarder.isFresh({ minTreeSize: 5 }, contextOf())).toBe(true);
+  expect(writes).toBe(0);
+  for (const [request, header] of [
+    [{ minTreeSize: 6 }, contextOf()],
+    [{ asOf: 6 }, contextOf()],
+    [{}, contextOf({ "datapilot-min-tree-size": "6" })],
+    [{}, contextOf({ "datapilot-read": "latest" })],
+  ] as const)
+    await expect(forwarder.isFresh(request, header)).rejects.toMatchObject({ reason: "NOT_WRITER" });
 });
 
 it("gives a write an id where it has none, but where its answer holds a secret", () => {

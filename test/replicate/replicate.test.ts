@@ -155,24 +155,31 @@ async function callsOfWhole(): Promise<number> {
 }
 
 describe("a copy that was killed", () => {
-  it.each(["crash-before", "crash-after"] as const)("at any call (%s) goes on to the same copy", async (kind) => {
-    const calls = await callsOfWhole();
-    let killed = 0;
-    for (let at = 0; at < calls; at += 3) {
-      const inner = createMemoryStore();
-      const dying = createFaultStore(inner);
-      dying.faults.at(at, kind);
-      const dead = await copyTo(early, withReceive(dying)).catch((error: unknown) => error);
-      // After a read there is nothing that could have happened.
-      if (!(dead instanceof Crash)) continue;
-      killed++;
-      expect((await verify(inner)).verdict, `call ${at}`).not.toBe("CONTRADICTED");
-      expect(await copyTo(early, withReceive(inner)), `call ${at}`).toMatchObject({ findings: [], verdict: "COPIED" });
-      await expectEqual(inner, early);
-      inner.assertSound();
-    }
-    expect(killed).toBeGreaterThan(30);
-  });
+  it.each(["crash-before", "crash-after"] as const)(
+    "at any call (%s) goes on to the same copy",
+    { timeout: 300_000 },
+    async (kind) => {
+      const calls = await callsOfWhole();
+      let killed = 0;
+      for (let at = 0; at < calls; at += 3) {
+        const inner = createMemoryStore();
+        const dying = createFaultStore(inner);
+        dying.faults.at(at, kind);
+        const dead = await copyTo(early, withReceive(dying)).catch((error: unknown) => error);
+        // After a read there is nothing that could have happened.
+        if (!(dead instanceof Crash)) continue;
+        killed++;
+        expect((await verify(inner)).verdict, `call ${at}`).not.toBe("CONTRADICTED");
+        expect(await copyTo(early, withReceive(inner)), `call ${at}`).toMatchObject({
+          findings: [],
+          verdict: "COPIED",
+        });
+        await expectEqual(inner, early);
+        inner.assertSound();
+      }
+      expect(killed).toBeGreaterThan(30);
+    },
+  );
 
   it("by its signal goes on where its watermark is", async () => {
     const copy = empty();

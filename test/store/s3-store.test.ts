@@ -1,5 +1,6 @@
 /** The S3 adapter on a real MinIO: the contract of the port, with the credentials that a server would have. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createCommitSlots } from "../../src/log/slots.ts";
 import { utf8 } from "../../src/std/bytes.ts";
 import { commitKey, probeKey } from "../../src/store/keys.ts";
 import { parseS3Address } from "../../src/store/s3/address.ts";
@@ -62,6 +63,29 @@ describe("the S3 store on MinIO", () => {
   afterAll(async () => {
     await store[Symbol.asyncDispose]();
     await minio[Symbol.asyncDispose]();
+  });
+
+  it("takes a second create over a delete marker, and the slots do not", async () => {
+    const slots = createCommitSlots(store, () => LATER);
+    const n = 7_000;
+    expect(await slots.create(n, utf8("the first"))).toBe("created");
+    expect(await slots.create(n, utf8("the second"))).toBe("exists");
+    const attacker = open(minio.root);
+    expect((await attacker.transport.send({ method: "DELETE", path: `alone-ledger/${commitKey(n)}` })).status).toBe(
+      204,
+    );
+    expect(await slots.read(n)).toBeNull();
+    const { outcome } = await store.create("ledger", commitKey(n), utf8("the second"), { retainUntil: LATER });
+    expect(outcome).toBe("created");
+    expect((await attacker.transport.send({ method: "DELETE", path: `alone-ledger/${commitKey(n)}` })).status).toBe(
+      204,
+    );
+    expect(await slots.create(n, utf8("the third"))).toBe("exists");
+    expect(await slots.history(n)).toEqual({
+      contents: ["the first", "the second", "the third"].map(utf8),
+      hasMarker: true,
+    });
+    await attacker[Symbol.asyncDispose]();
   });
 
   it("locks in COMPLIANCE until the date that it was told, not the bucket's", async () => {
