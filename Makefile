@@ -52,7 +52,7 @@ bench: build ## Measure, each figure beside its baseline.
 sim: $(INSTALLED) ## The simulation with fresh seeds; SEED=… runs one again.
 	DATAPILOT_SEED=$(SEED) vitest run test/sim/faults.test.ts
 
-soak: $(INSTALLED) ## The simulation and kills of real servers for an hour; SOAK_MINUTES=… for longer or shorter.
+soak: $(INSTALLED) ## The simulation and kills of real servers and of MinIO for an hour; SOAK_MINUTES=… for longer or shorter.
 	node test/sim/soak.ts $(SOAK_MINUTES)
 
 conformance: $(INSTALLED) ## The official Connect and gRPC conformance suite, on both listeners (needs Go).

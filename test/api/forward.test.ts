@@ -265,3 +265,22 @@ it("asks the leader for what a follower cannot know, and repeats what may have h
   expect(follower.mayAsk(lost, { requestId: "" }, context)).toBe(false);
   expect(forwarderTo(() => undefined, "leader").mayAsk(lost, { requestId: "r" }, context)).toBe(false);
 });
+
+it("lets a change be refused only when nobody else has written, and by nobody while the store does not tell", async () => {
+  const refusal = new Fault("BATCH_GAP", "batch 6 would leave a gap");
+  const leaderThat = (confirm: () => Promise<void>): Forwarder => {
+    const log = { confirm, role: "leader" } as unknown as Log;
+    const forwarder = new Forwarder({ clock: machineClock, leaderUrl: () => undefined, log, random: seededRandom(1) });
+    open.push(() => forwarder[Symbol.dispose]());
+    return forwarder;
+  };
+  const alone = leaderThat(() => Promise.resolve());
+  expect(await alone.isOutdated(refusal, contextOf())).toBe(false);
+  const replaced = leaderThat(() => Promise.reject(new Fault("NOT_WRITER", "another process writes")));
+  expect(await replaced.isOutdated(refusal, contextOf())).toBe(true);
+  expect(await replaced.isOutdated(new Fault("RATE_LIMITED", "later"), contextOf())).toBe(false);
+  expect(await replaced.isOutdated(new TypeError("a bug"), contextOf())).toBe(false);
+  const unsure = leaderThat(() => new Promise(() => undefined));
+  await expect(unsure.isOutdated(refusal, contextOf())).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
+  expect(await forwarderTo(() => undefined).isOutdated(refusal, contextOf())).toBe(false);
+});

@@ -2,8 +2,7 @@
  * A MinIO without room: what is not taken is refused with the reason, nothing that was acknowledged is lost, reads go on, and once there
  * is room the same requests are recorded, each once. Needs a small file system (`volume.ts`).
  */
-import { execFileSync } from "node:child_process";
-import { rmSync, statfsSync } from "node:fs";
+import { appendFileSync, rmSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { ConnectError } from "@connectrpc/connect";
 import { expect, it } from "vitest";
@@ -21,6 +20,12 @@ const VOLUME_MIB = 256;
 const LEFT_BYTES = 1 << 20;
 const GOING_ON = 20;
 const CALLER_MS = 3_000;
+
+function fill(path: string, sizeBytes: number): void {
+  const piece = new Uint8Array(1 << 20);
+  for (let left = sizeBytes; left > 0; left -= piece.length)
+    appendFileSync(path, left < piece.length ? piece.subarray(0, left) : piece);
+}
 
 const folder = await temporaryFolder();
 const volume = join(folder.path, "volume");
@@ -43,7 +48,7 @@ it.runIf(isMounted)(
 
       const filler = join(volume, "filler");
       const { bavail, bsize } = statfsSync(volume);
-      execFileSync("fallocate", ["-l", String(bavail * bsize - LEFT_BYTES), filler]);
+      fill(filler, bavail * bsize - LEFT_BYTES);
       const datasets = clientOf(DatasetService, grpcTransport(server, workers.token));
       const ask = (name: string): Promise<unknown> =>
         datasets.createDataset({ dataset: { name }, project: PROJECT, requestId: name }, { timeoutMs: CALLER_MS });

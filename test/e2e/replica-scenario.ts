@@ -73,6 +73,8 @@ export async function liveThrough(place: Place, parent: string): Promise<string>
     ServerProcess,
     ServerProcess,
   ];
+  // Writers end with the scenario, however it ends.
+  let over = false;
   try {
     const [leader, second, third] = servers;
     expect(await Promise.all(servers.map(leads))).toEqual([true, false, false]);
@@ -160,6 +162,7 @@ export async function liveThrough(place: Place, parent: string): Promise<string>
             await write(grpcTransport(server, token), name);
             break;
           } catch (error) {
+            if (over) return count;
             if (!retryable(error)) throw error;
             await sleep(100);
           }
@@ -203,6 +206,7 @@ export async function liveThrough(place: Place, parent: string): Promise<string>
     expect(names.resources).toHaveLength(made.size);
     console.info(`${made.size} acknowledgements over three servers, one killed, one ended; 0 lost`);
   } finally {
+    over = true;
     for (const server of servers) await server.kill();
   }
   return first;

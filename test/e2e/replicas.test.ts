@@ -113,4 +113,4 @@ it("reads without keys, and never leads", async () => {
     await leader.kill();
     await server.kill();
   }
-}, 120_000);
+}, 600_000);

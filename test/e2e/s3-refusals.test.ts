@@ -8,11 +8,12 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it } from "vitest";
+import { RunService } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import { administratorOf, type Environment, serverOf, variables } from "../minio/environment.ts";
 import { startMinio } from "../minio/minio.ts";
 import { type Fate, startProxy } from "../minio/proxy.ts";
 import { makeMinioLedger } from "./minio-ledger.ts";
-import { datapilot, enrol, grpcTransport, startRun, temporaryFolder } from "./server.ts";
+import { clientOf, datapilot, enrol, grpcTransport, startRun, temporaryFolder } from "./server.ts";
 
 const HOUR_MS = 3_600_000;
 const LISTEN = ["--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"];
@@ -35,11 +36,17 @@ it("is not made on, nor served from, what does not keep its promises", async () 
   }
   await using ledger = await makeMinioLedger("right");
   const { dir } = ledger.first;
-  const serve = (env: Environment) => datapilot(["server", "--dir", dir, ...LISTEN], { ...ledger.env, ...env });
+  const serve = (env: Environment) => datapilot(["server", "--dir", dir, ...LISTEN], env);
   const writer = await ledger.minio.as("writer", "right");
   for (const [env, words] of [
-    [clockOff(HOUR_MS), /clock: this machine's clock is \d+ s ahead of the store's.*NTP|RequestTimeTooSkewed.*NTP/s],
-    [clockOff(-HOUR_MS), /clock: this machine's clock is \d+ s behind the store's.*NTP|RequestTimeTooSkewed.*NTP/s],
+    [
+      { ...ledger.env, ...clockOff(HOUR_MS) },
+      /clock: this machine's clock is \d+ s ahead of the store's.*NTP|RequestTimeTooSkewed.*NTP/s,
+    ],
+    [
+      { ...ledger.env, ...clockOff(-HOUR_MS) },
+      /clock: this machine's clock is \d+ s behind the store's.*NTP|RequestTimeTooSkewed.*NTP/s,
+    ],
     [variables("DATAPILOT_S3_", { ...writer, secretKey: "wrong" }), /SignatureDoesNotMatch.*DATAPILOT_S3_SECRET_KEY/s],
     [variables("DATAPILOT_S3_", { ...writer, sessionToken: "ended" }), /session.*expired/s],
     [variables("DATAPILOT_S3_", ledger.minio.root), /deploy\/iam\/writer\.json/],
@@ -67,11 +74,12 @@ it("says when its credentials end while it runs, is not ready then, and goes on 
   await server.kill();
   const old = await datapilot(["server", "--dir", dir, ...LISTEN], ledger.env);
   expect(old.code).not.toBe(0);
-  expect(old.stderr + old.stdout).toMatch(/reach: .*(session|DATAPILOT_S3_ACCESS_KEY)/s);
+  expect(old.stderr + old.stdout).toMatch(/403.*(session|DATAPILOT_S3_ACCESS_KEY)/s);
   await using again = await ledger.start(dir, { env: await serverOf(ledger.minio, "ended") });
   const after = await startRun(grpcTransport(again, worker.token), "vision", "after");
   expect(after.run).not.toBe(before.run);
-  expect((await startRun(grpcTransport(again, worker.token), "vision", "before")).run).toBe(before.run);
+  const runs = clientOf(RunService, grpcTransport(again, worker.token));
+  expect((await runs.getRun({ name: before.run, project: "vision" })).run?.record).toBe(before.run);
 }, 300_000);
 
 it("is not half made, nor half opened, when MinIO dies at any moment of a start", async () => {

@@ -139,6 +139,31 @@ it("says how long a change waits for a store that takes nothing, and warns of it
   expect(warnings).toHaveLength(3);
 });
 
+it("takes nothing more while the store takes nothing, tells why, and keeps nobody waiting for ever", async () => {
+  const inner = createMemoryStore();
+  const world = await createWorld(inner);
+  const store = createFaultStore(inner);
+  await using log = await openIn(world, store);
+  for (let i = 0; i < 40; i++) store.faults.next("create", "error-before", (_, key) => key.startsWith("commits/"));
+  const heard: string[] = [];
+  const hear = (what: string) => (fault: { reason: string; message: string }) =>
+    void heard.push(`${what} ${fault.reason} ${/store/.test(fault.message)}`);
+  const flying = log.submit(createProject("fraud", world.init.system)).catch(hear("flying"));
+  await world.clock.sleep(1_000);
+  const queued = log.submit(createProject("risk", world.init.system)).catch(hear("queued"));
+  await world.clock.sleep(9_000);
+  await log.submit(createProject("churn", world.init.system)).catch(hear("late"));
+  expect(heard).toEqual(["late STORE_UNAVAILABLE true"]);
+  await Promise.all([flying, queued]);
+  expect(heard.slice(1)).toEqual(["flying DEADLINE_EXCEEDED true", "queued DEADLINE_EXCEEDED true"]);
+  await store.faults.quiet();
+  await world.clock.sleep(10_000);
+  const names = (): boolean[] =>
+    ["fraud", "risk", "churn"].map((n) => log.index.reader().get("name", keys.name("-", "project", n)) !== undefined);
+  expect(names()).toEqual([true, false, false]);
+  expect((await log.submit(createProject("risk", world.init.system))).value).toBe("new");
+});
+
 it("pushes back when records are not materialised", async () => {
   const inner = createMemoryStore();
   const world = await createWorld(inner);

@@ -79,8 +79,28 @@ describe("behind a proxy that cuts", () => {
     await expect(collect(opened?.stream ?? (async function* () {})())).rejects.toMatchObject(unavailable);
   });
 
+  it("knows since when the store does nothing, and what it says, until it is answered again", async () => {
+    expect(store.trouble).toBeUndefined();
+    proxy.breakAt("after-request");
+    const beganMs = machineClock.monotonic();
+    await expect(store.get("ledger", freshKey())).rejects.toMatchObject(unavailable);
+    const { sinceMs = 0, what } = store.trouble ?? {};
+    expect(sinceMs).toBeGreaterThanOrEqual(beganMs);
+    expect(what).toMatch(/GET .* failed: .*check that the store runs/);
+    await expect(store.get("ledger", freshKey())).rejects.toMatchObject(unavailable);
+    expect(store.trouble?.sinceMs).toBe(sinceMs);
+    proxy.breakAt("none");
+    expect(await store.get("ledger", freshKey())).toBeNull();
+    expect(store.trouble).toBeUndefined();
+    await expect(store.remove("ledger" as never, freshKey())).rejects.toMatchObject(unavailable);
+    expect(store.trouble?.what).toContain("AccessDenied");
+    await store.get("ledger", freshKey());
+  });
+
   it("waits no longer than its deadline, and no longer than its caller", async () => {
     proxy.breakAt("hang");
+    // Until the client has noticed that its kept connections are gone.
+    await new Promise((resolve) => setTimeout(resolve, 200));
     const late = await store.create("ledger", freshKey(), utf8("x"), locked);
     expect(late).toMatchObject({
       cause: { message: expect.stringContaining("no answer within 1500 ms") as string },
