@@ -93,11 +93,17 @@ export class Materialiser {
 
   /** Milliseconds to wait before more is admitted; 0 when there is room. */
   pressure(): number {
+    return this.#usesMoreThan(1) ? RETRY_AFTER_MS : 0;
+  }
+
+  /** Whether more than a share of the backlog is used, in records or in time: a slow store is late before it is far behind. */
+  #usesMoreThan(share: number): boolean {
     const { backlogRecords = BACKLOG_RECORDS, clock, index } = this.#options;
-    const behind = index.watermark.size - this.size;
     const oldest = this.#arrivals[0];
-    const late = oldest !== undefined && clock.monotonic() - oldest.at > BACKLOG_MS;
-    return behind > backlogRecords || late ? RETRY_AFTER_MS : 0;
+    return (
+      index.watermark.size - this.size > share * backlogRecords ||
+      (oldest !== undefined && clock.monotonic() - oldest.at > share * BACKLOG_MS)
+    );
   }
 
   /** Resolves when every record below `size` exists as its own object. */
@@ -163,8 +169,7 @@ export class Materialiser {
 
   /** Far behind, the time that one write takes matters less than how many are done. */
   get #isFarBehind(): boolean {
-    const { backlogRecords = BACKLOG_RECORDS, index } = this.#options;
-    return index.watermark.size - this.size > backlogRecords / 2;
+    return this.#usesMoreThan(1 / 2);
   }
 
   #width(): number {
