@@ -55,6 +55,14 @@ export class RawS3 implements AsyncDisposable {
     await promisify(execFile)("go", ["build", "-o", program, "."], {
       cwd: fileURLToPath(new URL("./raw-s3", import.meta.url)),
       env: { ...process.env, CGO_ENABLED: "0", GOFLAGS: "-mod=readonly" },
+    }).catch((cause: unknown) => {
+      const isMissing = (cause as NodeJS.ErrnoException).code === "ENOENT";
+      throw new Error(
+        isMissing
+          ? "The second client of the benchmark is a Go program: install Go 1.24 or newer"
+          : `The second client of the benchmark cannot be built: ${(cause as Error).message}`,
+        { cause },
+      );
     });
     const address = parseS3Address(minio.address(NAME));
     await makeBuckets({ address, credentials: minio.root }, 1);
