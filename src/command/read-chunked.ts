@@ -7,7 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
-import { OperationSchema, OperationType } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
+import { OperationOutcome, OperationSchema, OperationType } from "../../gen/ts/animus/datapilot/record/v1/access_pb.ts";
 import type { IndexReader } from "../index/index.ts";
 import { type ChunkManifest, chunkRange, isChunked } from "../record/chunks.ts";
 import { type Digest, digestOf, idOf, parseRecordId, type RecordId } from "../std/brand.ts";
@@ -49,7 +49,10 @@ export function readingOf(reader: IndexReader, artifact: RecordId): Reading | un
   for (const { rel, source } of index === undefined ? [] : reader.in(index)) {
     const entry = rel === "subject" ? reader.entry(source) : undefined;
     if (entry?.kind !== "operation") continue;
-    const { digests, type } = reader.record(entry.record)?.record.body ?? {};
+    const { actor, body } = reader.record(entry.record)?.record ?? {};
+    const { digests, type } = body ?? {};
+    // Whoever may record operations has read nothing by that.
+    if (actor?.method !== "system") continue;
     const [sha256] = Array.isArray(digests) ? digests : [];
     const read = typeof sha256 === "string" ? parseRecordId(sha256) : undefined;
     if (type === "OPERATION_TYPE_SCRUB" && read !== undefined) return { record: entry.record, sha256: read };
@@ -149,7 +152,17 @@ export class ChunkedReader implements AsyncDisposable {
     const manifest = await readManifest(this.#parts, waiting, this.#stop.signal);
     const read = await this.#hash(waiting, manifest);
     const isRight = read === manifest.sha256Claimed;
-    const operation = create(OperationSchema, { digests: [idOf(read)], type: OperationType.SCRUB });
+    const claimed = {
+      code: "artifact.claimed",
+      detail: `the whole has SHA-256 ${read}; whoever uploaded it claimed ${manifest.sha256Claimed}`,
+      object: artifactKey(digestOf(project), waiting.digest),
+    };
+    const operation = create(OperationSchema, {
+      digests: [idOf(read)],
+      findings: isRight ? [] : [claimed],
+      outcome: isRight ? OperationOutcome.DONE : OperationOutcome.FOUND,
+      type: OperationType.SCRUB,
+    });
     const { committed } = await log.submit({
       admit: () => ({
         drafts: [

@@ -134,6 +134,65 @@ describe("an artifact", () => {
   });
 });
 
+describe("content in chunks", () => {
+  const parts = ["0123", "4567", "89"].map(contentOf);
+  const whole = contentOf("0123456789");
+  const manifest = contentOf(
+    `{"chunk":4,"chunks":[${parts.map((p) => `"${p.hex}"`).join()}],"sha256_claimed":"${whole.hex}","size":10}`,
+  );
+  const described = { ...manifest.body, media_type: "application/vnd.datapilot.chunks.v1+json" };
+  const path = `/projects/fraud/artifacts/${manifest.hex}`;
+
+  it("is put chunk by chunk, completed when all are there, and had by pages", async () => {
+    const send = async (content: typeof whole, body: object): Promise<void> => {
+      const answer = await call("POST", "/projects/fraud/artifacts", body);
+      await put(world, textOf(answer.body, "upload_url"), content.bytes);
+    };
+    for (const part of parts.slice(0, 2)) await send(part, { ...part.body, is_chunk: true });
+    await send(manifest, described);
+    expect(await call("POST", `${path}/complete`, described)).toMatchObject({
+      body: {
+        metadata: { digest: parts[2]?.body.digest, missing: "1", position: "2" },
+        reason: "ARTIFACT_NOT_UPLOADED",
+      },
+      status: 400,
+    });
+    const there = await call("POST", "/projects/fraud/artifacts", { ...parts[0]?.body, is_chunk: true });
+    expect(there.body).toEqual({ artifact_id: parts[0]?.body.digest, is_stored: true });
+    if (parts[2] !== undefined) await send(parts[2], { ...parts[2].body, is_chunk: true });
+    expect(await call("POST", `${path}/complete`, described)).toMatchObject({
+      body: { artifact_id: manifest.body.digest, media_type: described.media_type },
+      status: 200,
+    });
+    const content = { chunk_bytes: 4, chunk_count: 3, sha256_claimed: whole.body.digest, size_bytes: 10 };
+    const page = await call("GET", `${path}/download?first_chunk=1&max_chunks=9`);
+    expect(page.body["content"]).toEqual({
+      ...content,
+      chunks: [1, 2].map((position) => ({
+        ...parts[position]?.body,
+        download_url: expect.stringMatching(/\/blob\//) as string,
+        expires_at: page.body["expires_at"],
+        position,
+      })),
+    });
+    expect((await call("GET", `${path}/download`)).body["content"]).toEqual({ ...content, chunks: [] });
+  });
+
+  it("says what is wrong with a page", async () => {
+    const cases = ["first_chunk=-1", "max_chunks=many", "max_chunks=100000"];
+    for (const query of cases)
+      expect(await call("GET", `${path}/download?${query}`), query).toMatchObject({
+        body: { reason: "REQUEST_INVALID" },
+        status: 400,
+      });
+    const { hex } = contentOf("rows");
+    expect(await call("GET", `/projects/fraud/artifacts/${hex}/download?max_chunks=1`)).toMatchObject({
+      body: { fields: [{ field: "max_chunks" }] },
+      status: 400,
+    });
+  });
+});
+
 describe("what is refused", () => {
   const { body, hex } = contentOf("never uploaded");
 

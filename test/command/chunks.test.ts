@@ -281,7 +281,11 @@ describe("the reading of the whole", () => {
     expect(operations()).toMatchObject([
       {
         actor: { method: "system" },
-        body: { digests: [idOf(content.manifest.sha256Claimed)], type: "OPERATION_TYPE_SCRUB" },
+        body: {
+          digests: [idOf(content.manifest.sha256Claimed)],
+          outcome: "OPERATION_OUTCOME_DONE",
+          type: "OPERATION_TYPE_SCRUB",
+        },
         links: [{ rel: "subject", to: record }],
         project,
       },
@@ -300,6 +304,14 @@ describe("the reading of the whole", () => {
     await using reader = new ChunkedReader(world.deps, read);
     await reader.round();
     expect(read).toEqual({ ...count(), differing: 1 });
+    expect(operations()).toMatchObject([
+      {
+        body: {
+          findings: [{ code: "artifact.claimed", object: keyOf(sha256(content.bytes)) }],
+          outcome: "OPERATION_OUTCOME_FOUND",
+        },
+      },
+    ]);
     const { content: told } = assertDefined((await download(content.artifact.digest)).urls[0], "an address");
     expect(told).toMatchObject({ sha256Claimed: idOf(claim), sha256Read: idOf(sha256(Buffer.from("0123456789"))) });
   });

@@ -12,6 +12,8 @@ export interface Gate extends AsyncDisposable {
   readonly held: number;
   /** Where requests go. */
   target(url: string): void;
+  /** Breaks the connections of so many requests, in the middle of what they send. */
+  cut(count: number): void;
   /** Lets so many more pass, and holds the rest. */
   holdAfter(count: number): void;
   /** Drops what is held, lets all pass, and counts anew. */
@@ -22,8 +24,14 @@ export async function openGate(): Promise<Gate> {
   let to = "";
   let left = Number.POSITIVE_INFINITY;
   let passed: string[] = [];
+  let cuts = 0;
   const held = new Set<http.ServerResponse>();
   const server = http.createServer((request, response) => {
+    if (cuts > 0) {
+      cuts--;
+      request.once("data", () => request.destroy());
+      return;
+    }
     if (left-- <= 0) {
       held.add(response);
       return;
@@ -43,6 +51,9 @@ export async function openGate(): Promise<Gate> {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return {
+    cut(count) {
+      cuts = count;
+    },
     get held() {
       return held.size;
     },
