@@ -66,7 +66,7 @@ function chainFrom(index: Index, header: CommitHeader, commitHash: Digest, origi
       head.last = leaf;
     }
     if (kind !== "ledger") continue;
-    keys = keys.apply(i as LogIndex, assertDefined(reader.record(record), "a `ledger` record is here").record.body);
+    keys = keys.apply(i, assertDefined(reader.record(record), "a `ledger` record is here").record.body);
     ledgers.push(record);
   }
   return CommitChain.at({
