@@ -11,7 +11,7 @@ import { CommitChain } from "../record/chain.ts";
 import { type CommitHeader, type ParsedCommit, parseCommit } from "../record/commit.ts";
 import { KeyHistory } from "../record/key-history.ts";
 import { assertDefined } from "../std/assert.ts";
-import { type Digest, digestOf, type LogIndex, type RecordId } from "../std/brand.ts";
+import { type Digest, digestOf, type RecordId } from "../std/brand.ts";
 import { formatHex } from "../std/bytes.ts";
 import { Violation } from "../std/violation.ts";
 
