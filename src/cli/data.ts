@@ -1,116 +1,45 @@
-/** Commands about artifacts, schemas, datasets, quality, environments and models. */
-import { writeFileSync } from "node:fs";
-import { create, fromJson, toJson } from "@bufbuild/protobuf";
+/** Commands about artifacts, schemas, datasets and their quality. */
+import { create, fromJson } from "@bufbuild/protobuf";
 import type { Command } from "commander";
 import {
   Classification,
-  type ContentFile,
   Custody,
   DatasetSchema,
   DatasetVersionSchema,
   QualityReportSchema,
   SchemaSchema,
 } from "../../gen/ts/animus/datapilot/record/v1/data_pb.ts";
-import {
-  EnvironmentLockSchema,
-  EnvironmentSchema,
-  ModelSchema,
-  ModelVersionSchema,
-  Tier,
-} from "../../gen/ts/animus/datapilot/record/v1/execution_pb.ts";
 import { Otherwise } from "../../gen/ts/animus/datapilot/record/v1/governance_pb.ts";
 import { BatchGetDownloadUrlsResponseSchema } from "../../gen/ts/animus/datapilot/v1/artifact_pb.ts";
 import {
   CompareDatasetVersionsResponseSchema,
   CompareSchemasResponseSchema,
-  type Difference,
   GetGateResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/dataset_pb.ts";
-import { SignatureSchema } from "../../gen/ts/animus/datapilot/v1/governance_pb.ts";
-import {
-  CompareModelVersionsResponseSchema,
-  DossierFormat,
-  GetDossierResponseSchema,
-} from "../../gen/ts/animus/datapilot/v1/model_pb.ts";
 import {
   GetResponseSchema,
   ListResponseSchema,
   type Resource,
   WriteResponseSchema,
 } from "../../gen/ts/animus/datapilot/v1/resource_pb.ts";
-import { CompareLocksResponseSchema } from "../../gen/ts/animus/datapilot/v1/run_pb.ts";
 import { parseEitherId } from "../std/brand.ts";
-import { parseTime } from "../std/ports.ts";
 import { listAll } from "./client.ts";
-import { AS_OF, type Context, declare, REQUEST_ID, UsageError } from "./command.ts";
-import { readJson, required, SEVERITIES } from "./govern.ts";
+import { AS_OF, declare, REQUEST_ID } from "./command.ts";
+import { readJson } from "./govern.ts";
 import { EXIT, Exit, type Io, table } from "./io.ts";
-import { enumWord, resourceLine, resourceTable, signatureText, statusText, written } from "./render.ts";
+import { enumWord, resourceLine, resourceTable, statusText, written } from "./render.ts";
 import { contentBytes, download, splittingOf, uploadFiles } from "./transfer.ts";
-
-const parse = <T>(what: string, file: string, make: () => T): T => {
-  try {
-    return make();
-  } catch (error) {
-    if (error instanceof UsageError || !(error instanceof Error) || "code" in error) throw error;
-    throw new UsageError(`${file} is not ${what}: ${error.message}`);
-  }
-};
-const requestId = (c: Context): string => c.text("requestId") ?? "";
-const choice = <T>(flag: string, text: string, values: Readonly<Record<string, T>>): T => {
-  const value = values[text];
-  if (value === undefined)
-    throw new UsageError(`--${flag} must be one of ${Object.keys(values).join(", ")}, not ${JSON.stringify(text)}.`);
-  return value;
-};
-const comparison = (c: Context) => ({
-  asOf: c.number("asOf") ?? 0,
-  left: c.args[0] ?? "",
-  project: c.connect().project,
-  right: c.args[1] ?? "",
-});
-const differences = (rows: readonly Difference[]): string =>
-  rows.length === 0
-    ? "no difference\n"
-    : table(
-        ["PATH", "LEFT", "RIGHT"],
-        rows.map((d) => [d.path, d.left, d.right]),
-      );
-
-/** Uploads files below the given paths; gives them as a version's content. */
-async function contentOf(c: Context, paths: readonly string[]): Promise<ContentFile[]> {
-  const uploaded = await uploadFiles(c.io, c.connect(), paths);
-  return uploaded.map((f) => ({
-    $typeName: "animus.datapilot.record.v1.ContentFile",
-    digest: f.digest,
-    path: f.path,
-    sizeBytes: f.sizeBytes,
-  }));
-}
-
-async function transition(c: Context, to: string): Promise<void> {
-  const k = c.connect();
-  const severity = c.text("severity");
-  c.show(
-    WriteResponseSchema,
-    await k.status.transition({
-      name: c.args[0] ?? "",
-      project: k.project,
-      reason: required("--reason", c.text("reason")),
-      replacedBy: c.text("replacedBy") ?? "",
-      requestId: requestId(c),
-      to,
-      ...(severity === undefined ? {} : { severity: choice("severity", severity, SEVERITIES) }),
-    }),
-    (m) => written(c.io, m),
-  );
-}
-const DOSSIERS = {
-  "annex-iv": DossierFormat.ANNEX_IV,
-  card: DossierFormat.CARD,
-  cyclonedx: DossierFormat.CYCLONEDX,
-  "sr-26-2": DossierFormat.SR_26_2,
-};
+import {
+  choice,
+  comparison,
+  contentOf,
+  differences,
+  parse,
+  REASON,
+  REVOKE,
+  requestId,
+  transition,
+} from "./versions.ts";
 
 const rulesTable = (policies: readonly Resource[]): string => {
   const rows = policies.flatMap((r) =>
@@ -126,29 +55,6 @@ const rulesTable = (policies: readonly Resource[]): string => {
   );
   return rows.length === 0 ? "none\n" : table(["POLICY", "RULE", "WHEN", "REQUIRES", "OTHERWISE"], rows);
 };
-
-/** The last millisecond of a date, or the moment of a time. */
-function endOf(at: string): number {
-  const ms = parseTime(/^\d{4}-\d\d-\d\d$/.test(at) ? `${at}T23:59:59.999Z` : at);
-  if (ms === undefined) throw new UsageError(`--at takes a date or a time such as 2026-05-01T12:00:00Z, not ${at}.`);
-  return ms;
-}
-
-/** The newest record of each alias that is not younger than the given time. */
-function aliasesAt(history: readonly Resource[], untilMs: number): Resource[] {
-  const newest = new Map<string, Resource>();
-  for (const r of history)
-    if (r.body.case === "alias" && (parseTime(r.time) ?? Number.POSITIVE_INFINITY) <= untilMs)
-      newest.set(r.body.value.name, r);
-  return [...newest.values()];
-}
-
-const REASON: readonly (readonly [string, string])[] = [["--reason <text>", "why"], REQUEST_ID];
-const REVOKE: readonly (readonly [string, string])[] = [
-  ...REASON,
-  ["--severity <severity>", "informs, or invalidates what was built from it"],
-  ["--replaced-by <ref>", "what to use instead"],
-];
 
 export function addData(program: Command, io: Io): void {
   const artifact = program.command("artifact").description("bytes that the ledger holds");
@@ -464,323 +370,5 @@ export function addData(program: Command, io: Io): void {
     },
     summary: "the gate of a version",
     words: "gate <version>",
-  });
-
-  const env = program.command("env").description("environments and their locks");
-  declare(env, io, {
-    example: "datapilot env create node24",
-    options: [["--description <text>", "what it is for"], REQUEST_ID],
-    run: async (c) => {
-      const k = c.connect();
-      const description = c.text("description");
-      c.show(
-        WriteResponseSchema,
-        await k.environment.createEnvironment({
-          environment: create(EnvironmentSchema, {
-            name: c.args[0] ?? "",
-            ...(description === undefined ? {} : { description }),
-          }),
-          project: k.project,
-          requestId: requestId(c),
-        }),
-        (m) => written(io, m),
-      );
-    },
-    summary: "make an environment",
-    words: "create <name>",
-  });
-  declare(env, io, {
-    example: "datapilot env lock node24 lock.json",
-    options: [["--sbom <artifact>", "bill of materials"], REQUEST_ID],
-    run: async (c) => {
-      const k = c.connect();
-      const { lockOf } = await import("./observe.ts");
-      const file = c.args[1];
-      const lock =
-        file === undefined
-          ? lockOf(process.cwd())
-          : parse("a lock", file, () => fromJson(EnvironmentLockSchema, readJson(file)));
-      c.show(
-        WriteResponseSchema,
-        await k.environment.createEnvironmentLock({
-          environment: c.args[0] ?? "",
-          lock,
-          project: k.project,
-          requestId: requestId(c),
-          sbom: c.text("sbom") ?? "",
-        }),
-        (m) => written(io, m),
-      );
-    },
-    summary: "pin an environment: a file, or what is seen in this folder",
-    words: "lock <environment> [file]",
-  });
-  declare(env, io, {
-    example: "datapilot env list",
-    options: [AS_OF],
-    run: async (c) => {
-      const k = c.connect();
-      c.show(
-        ListResponseSchema,
-        await listAll(k.environment.listEnvironments, { asOf: c.number("asOf") ?? 0, project: k.project }),
-        (m) => resourceTable(m.resources),
-      );
-    },
-    summary: "environments of a project",
-    words: "list",
-  });
-  declare(env, io, {
-    example: "datapilot env locks node24",
-    options: [AS_OF],
-    run: async (c) => {
-      const k = c.connect();
-      c.show(
-        ListResponseSchema,
-        await listAll(k.environment.listEnvironmentLocks, {
-          asOf: c.number("asOf") ?? 0,
-          parent: c.args[0] ?? "",
-          project: k.project,
-        }),
-        (m) => resourceTable(m.resources),
-      );
-    },
-    summary: "locks of an environment",
-    words: "locks <environment>",
-  });
-  declare(env, io, {
-    example: "datapilot env diff node24@v1 node24@v2",
-    options: [AS_OF],
-    run: async (c) =>
-      c.show(CompareLocksResponseSchema, await c.connect().environment.compareLocks(comparison(c)), (m) =>
-        differences(m.differences),
-      ),
-    summary: "what differs between two locks: images, lock files, runtimes, packages",
-    words: "diff <left> <right>",
-  });
-  declare(env, io, {
-    example: "datapilot env approve node24@v1 --reason 'Scanned'",
-    options: REASON,
-    run: (c) => transition(c, "approved"),
-    summary: "approve a lock",
-    words: "approve <lock>",
-  });
-  declare(env, io, {
-    example: "datapilot env revoke node24@v1 --reason 'CVE-2026-1'",
-    options: REVOKE,
-    run: (c) => transition(c, "revoked"),
-    summary: "withdraw a lock for good",
-    words: "revoke <lock>",
-  });
-
-  const model = program.command("model").description("models, versions, releases");
-  declare(model, io, {
-    example: "datapilot model create scorer --tier medium --intended-use 'Tells penguins apart'",
-    options: [
-      ["--tier <tier>", "high, medium or low"],
-      ["--intended-use <text>", "what it may be used for"],
-      ["--limitations <text>", "what it must not be used for"],
-      REQUEST_ID,
-    ],
-    run: async (c) => {
-      const k = c.connect();
-      const limitations = c.text("limitations");
-      c.show(
-        WriteResponseSchema,
-        await k.model.createModel({
-          model: create(ModelSchema, {
-            intendedUse: required("--intended-use", c.text("intendedUse")),
-            name: c.args[0] ?? "",
-            tier: choice("tier", c.text("tier") ?? "medium", { high: Tier.HIGH, low: Tier.LOW, medium: Tier.MEDIUM }),
-            ...(limitations === undefined ? {} : { limitations }),
-          }),
-          project: k.project,
-          requestId: requestId(c),
-        }),
-        (m) => written(io, m),
-      );
-    },
-    summary: "make a model",
-    words: "create <name>",
-  });
-  declare(model, io, {
-    example: "datapilot model register scorer model/ --produced-by sha256:0123…",
-    options: [
-      ["--produced-by <run>...", "run that made it"],
-      ["--framework <text>", "framework that reads it"],
-      REQUEST_ID,
-    ],
-    run: async (c) => {
-      const k = c.connect();
-      const [name = "", ...paths] = c.args;
-      const framework = c.text("framework");
-      c.show(
-        WriteResponseSchema,
-        await k.model.createModelVersion({
-          model: name,
-          producedBy: [...c.list("producedBy")],
-          project: k.project,
-          requestId: requestId(c),
-          version: create(ModelVersionSchema, {
-            files: await contentOf(c, paths),
-            ...(framework === undefined ? {} : { framework }),
-          }),
-        }),
-        (m) => written(io, m),
-      );
-    },
-    summary: "upload files and register them as the next version",
-    words: "register <model> <path...>",
-  });
-  declare(model, io, {
-    example: "datapilot model show scorer@v1 --approvals",
-    options: [["--approvals", "who approved it, on what evidence, meaning what"], AS_OF],
-    run: async (c) => {
-      const k = c.connect();
-      const asOf = c.number("asOf") ?? 0;
-      const answer = await k.model.getModelVersion({ asOf, name: c.args[0] ?? "", project: k.project });
-      const requests =
-        c.options["approvals"] === true && answer.resource !== undefined
-          ? (
-              await listAll(k.approval.listApprovalRequests, {
-                asOf,
-                parent: answer.resource.record,
-                project: k.project,
-              })
-            ).resources
-          : [];
-      const details = await Promise.all(requests.map((r) => k.approval.getApprovalRequest({ asOf, name: r.record })));
-      const votes = details.flatMap((d) => d.votes);
-      const signatures = details.flatMap((d) => d.signatures);
-      if (c.options["approvals"] === true)
-        c.print(
-          {
-            approvals: votes.map((v) =>
-              toJson(GetResponseSchema, create(GetResponseSchema, { resource: v }), { useProtoFieldName: true }),
-            ),
-            resource: toJson(GetResponseSchema, answer, { useProtoFieldName: true }),
-            signatures: signatures.map((x) => toJson(SignatureSchema, x, { useProtoFieldName: true })),
-          },
-          () =>
-            `${answer.resource === undefined ? "" : resourceLine(io, answer.resource)}${signatures.length === 0 ? "  nobody has signed\n" : signatures.map(signatureText).join("")}`,
-        );
-      else c.show(GetResponseSchema, answer, (m) => (m.resource === undefined ? "" : resourceLine(io, m.resource)));
-    },
-    summary: "one version",
-    words: "show <version>",
-  });
-  declare(model, io, {
-    example: "datapilot model dossier scorer@v1 --format annex-iv --output dossier.md",
-    options: [
-      ["--format <format>", "card (default), annex-iv, sr-26-2 or cyclonedx"],
-      ["--output <file>", "where to write it (default: standard output)"],
-      AS_OF,
-    ],
-    run: async (c) => {
-      const k = c.connect();
-      const answer = await k.model.getDossier({
-        asOf: c.number("asOf") ?? 0,
-        format: choice("format", c.text("format") ?? "card", DOSSIERS),
-        name: c.args[0] ?? "",
-        project: k.project,
-      });
-      const output = c.text("output");
-      if (output !== undefined) writeFileSync(output, answer.content);
-      c.show(GetDossierResponseSchema, answer, (m) =>
-        output === undefined ? m.content : `${output}: ${m.mediaType}, tree size ${m.treeSize}\n`,
-      );
-    },
-    summary: "a document about a version, of what the ledger holds: each statement names its record",
-    words: "dossier <version>",
-  });
-  declare(model, io, {
-    example: "datapilot model versions scorer",
-    options: [AS_OF],
-    run: async (c) => {
-      const k = c.connect();
-      c.show(
-        ListResponseSchema,
-        await listAll(k.model.listModelVersions, {
-          asOf: c.number("asOf") ?? 0,
-          parent: c.args[0] ?? "",
-          project: k.project,
-        }),
-        (m) => resourceTable(m.resources),
-      );
-    },
-    summary: "versions of a model",
-    words: "versions <model>",
-  });
-  declare(model, io, {
-    example: "datapilot model diff scorer@v1 scorer@v2",
-    options: [AS_OF],
-    run: async (c) => {
-      const k = c.connect();
-      c.show(
-        CompareModelVersionsResponseSchema,
-        await k.model.compareModelVersions({
-          asOf: c.number("asOf") ?? 0,
-          left: c.args[0] ?? "",
-          project: k.project,
-          right: c.args[1] ?? "",
-        }),
-        (m) => differences(m.differences),
-      );
-    },
-    summary: "why two versions differ",
-    words: "diff <left> <right>",
-  });
-  declare(model, io, {
-    example: "datapilot model promote scorer@v1 --to approved --reason 'Validated'",
-    options: [["--to <status>", "validated, approved, deprecated or revoked"], ...REVOKE],
-    run: (c) => transition(c, required("--to", c.text("to"))),
-    summary: "move a version to another status",
-    words: "promote <version>",
-  });
-  declare(model, io, {
-    example: "datapilot model alias production scorer@v1",
-    options: [REQUEST_ID],
-    run: async (c) => {
-      const k = c.connect();
-      c.show(
-        WriteResponseSchema,
-        await k.status.setAlias({
-          alias: c.args[0] ?? "",
-          project: k.project,
-          requestId: requestId(c),
-          target: c.args[1] ?? "",
-        }),
-        (m) => written(io, m),
-      );
-    },
-    summary: "point an alias at a version",
-    words: "alias <name> <version>",
-  });
-  declare(model, io, {
-    example: "datapilot model aliases scorer production --at 2026-05-01",
-    options: [
-      ["--history", "all that they ever pointed at"],
-      ["--at <time>", "what they pointed at then: a date (its end, in UTC), or a time as in RFC 3339"],
-      AS_OF,
-    ],
-    run: async (c) => {
-      const k = c.connect();
-      const [parent = "", name] = c.args;
-      const at = c.text("at");
-      const untilMs = at === undefined ? undefined : endOf(at);
-      const terms = [
-        ...(c.options["history"] === true || at !== undefined ? ["history = true"] : []),
-        ...(name === undefined ? [] : [`name = ${JSON.stringify(name)}`]),
-      ];
-      const all = await listAll(k.status.listAliases, {
-        asOf: c.number("asOf") ?? 0,
-        filter: terms.join(" AND "),
-        parent,
-        project: k.project,
-      });
-      if (untilMs !== undefined) all.resources = aliasesAt(all.resources, untilMs);
-      c.show(ListResponseSchema, all, (m) => resourceTable(m.resources));
-    },
-    summary: "aliases of a model, now or at a time",
-    words: "aliases <model> [alias]",
   });
 }

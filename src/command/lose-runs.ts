@@ -15,6 +15,7 @@ import { parseTime } from "../std/ports.ts";
 import { link } from "./admission.ts";
 import { bodyOf } from "./body.ts";
 import type { Deps } from "./context.ts";
+import { Rounds } from "./rounds.ts";
 import { type RunSignals, signalsOf } from "./run-signals.ts";
 
 const DEFAULT_LOST_AFTER_S = 6 * 3_600;
@@ -35,11 +36,10 @@ export class SilentRuns implements AsyncDisposable {
   readonly #parts: Parts;
   readonly #signals: RunSignals;
   readonly #running = new Set<RecordId>();
-  readonly #stop = new AbortController();
+  readonly #rounds = new Rounds();
   readonly #unsubscribe: () => void;
   #listeningSince: Moment;
   #sweptAt: Moment;
-  #loop: Promise<void> | undefined;
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -59,13 +59,12 @@ export class SilentRuns implements AsyncDisposable {
 
   /** Sweeps once a minute until it is disposed of. */
   start(): void {
-    this.#loop ??= this.#sweepForever();
+    this.#rounds.start(this.#parts, SWEEP_MS, () => this.sweep(), "silent runs could not be ended");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort();
     this.#unsubscribe();
-    await this.#loop;
+    await this.#rounds[Symbol.asyncDispose]();
   }
 
   /** Ends the runs that are silent now; gives their ids. */
@@ -74,7 +73,7 @@ export class SilentRuns implements AsyncDisposable {
     this.#noteJump();
     const lost: RecordId[] = [];
     for (const run of this.#silent()) {
-      if (this.#stop.signal.aborted) break;
+      if (this.#rounds.signal.aborted) break;
       const project = projectOf(this.#parts, run);
       if (project === undefined) continue;
       const { committed, value } = await log.submit({
@@ -85,7 +84,7 @@ export class SilentRuns implements AsyncDisposable {
             : { drafts: [lostDraft(reader, run, project, silentS)], value: silentS };
         },
         project,
-        signal: this.#stop.signal,
+        signal: this.#rounds.signal,
       });
       if (committed === null) continue;
       this.#signals.forget(run);
@@ -94,18 +93,6 @@ export class SilentRuns implements AsyncDisposable {
       logger.warn({ log_index: committed.records[0]?.index, run, silent_s: value }, "a silent run is lost");
     }
     return lost;
-  }
-
-  async #sweepForever(): Promise<void> {
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
-      try {
-        await this.#parts.clock.sleep(SWEEP_MS, signal);
-        await this.sweep();
-      } catch (error) {
-        if (!signal.aborted) this.#parts.logger.error({ error }, "silent runs could not be ended");
-      }
-    }
   }
 
   #now(): Moment {

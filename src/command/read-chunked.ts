@@ -17,6 +17,7 @@ import { artifactKey } from "../store/keys.ts";
 import { link } from "./admission.ts";
 import { bodyOf } from "./body.ts";
 import type { Deps } from "./context.ts";
+import { Rounds } from "./rounds.ts";
 import { readManifest } from "./stored-bytes.ts";
 
 const ROUND_MS = 5_000;
@@ -70,12 +71,11 @@ interface Waiting {
 
 export class ChunkedReader implements AsyncDisposable {
   readonly #parts: Parts;
-  readonly #stop = new AbortController();
+  readonly #rounds = new Rounds();
   readonly #read: ChunkedRead;
   readonly #waiting = new Map<RecordId, Waiting>();
   /** Index of the first entry that was not looked at. */
   #next = 0;
-  #loop: Promise<void> | undefined;
 
   /** `read` counts over the life of the process. */
   constructor(parts: Parts, read: ChunkedRead) {
@@ -84,45 +84,32 @@ export class ChunkedReader implements AsyncDisposable {
   }
 
   start(): void {
-    this.#loop ??= this.#readForever();
+    this.#rounds.start(this.#parts, ROUND_MS, () => this.round(), "content in chunks could not be looked for");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort();
-    await this.#loop;
+    await this.#rounds[Symbol.asyncDispose]();
   }
 
   /** Reads what waits. */
   async round(): Promise<void> {
     const { clock, logger } = this.#parts;
     // Others get their turn.
-    while (this.#look()) await clock.sleep(1, this.#stop.signal);
+    while (this.#look()) await clock.sleep(1, this.#rounds.signal);
     for (const waiting of this.#waiting.values()) {
-      if (this.#stop.signal.aborted) return;
+      if (this.#rounds.signal.aborted) return;
       if (waiting.dueMs > clock.now()) continue;
       try {
         await this.#one(waiting);
         this.#waiting.delete(waiting.artifact);
       } catch (error) {
-        if (this.#stop.signal.aborted) return;
+        if (this.#rounds.signal.aborted) return;
         waiting.dueMs = clock.now() + RETRY_MS;
         this.#read.unreadable++;
         logger.error(
           { artifact: waiting.artifact, error },
           "content in chunks could not be read: check the store with datapilot verify bucket --artifacts",
         );
-      }
-    }
-  }
-
-  async #readForever(): Promise<void> {
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
-      try {
-        await this.#parts.clock.sleep(ROUND_MS, signal);
-        await this.round();
-      } catch (error) {
-        if (!signal.aborted) this.#parts.logger.error({ error }, "content in chunks could not be looked for");
       }
     }
   }
@@ -149,7 +136,7 @@ export class ChunkedReader implements AsyncDisposable {
   async #one(waiting: Waiting): Promise<void> {
     const { log, logger } = this.#parts;
     const { artifact, project } = waiting;
-    const manifest = await readManifest(this.#parts, waiting, this.#stop.signal);
+    const manifest = await readManifest(this.#parts, waiting, this.#rounds.signal);
     const read = await this.#hash(waiting, manifest);
     const isRight = read === manifest.sha256Claimed;
     const claimed = {
@@ -178,7 +165,7 @@ export class ChunkedReader implements AsyncDisposable {
         value: undefined,
       }),
       project,
-      signal: this.#stop.signal,
+      signal: this.#rounds.signal,
     });
     this.#read[isRight ? "verified" : "differing"]++;
     const told = { artifact, log_index: committed?.records[0]?.index, size_bytes: manifest.sizeBytes };
@@ -193,7 +180,7 @@ export class ChunkedReader implements AsyncDisposable {
   /** SHA-256 of the whole; throws a Fault when a chunk is not as the manifest says. */
   async #hash({ project }: Waiting, manifest: ChunkManifest): Promise<Digest> {
     const { store } = this.#parts;
-    const { signal } = this.#stop;
+    const { signal } = this.#rounds;
     const whole = createHash("sha256");
     for (const [position, digest] of manifest.chunks.entries()) {
       const key = artifactKey(digestOf(project), digest);

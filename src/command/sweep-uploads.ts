@@ -13,6 +13,7 @@ import { artifactKey } from "../store/keys.ts";
 import { bodyOf } from "./body.ts";
 import type { Deps } from "./context.ts";
 import { outstandingOf, type Upload } from "./outstanding.ts";
+import { Rounds } from "./rounds.ts";
 import { checkStored, retainUntil } from "./stored-bytes.ts";
 
 const SWEEP_MS = 60_000;
@@ -30,9 +31,8 @@ export interface Swept {
 export class UploadSweeper implements AsyncDisposable {
   readonly #parts: Parts;
   readonly #sweepTemporary: () => void;
-  readonly #stop = new AbortController();
+  readonly #rounds = new Rounds();
   readonly #swept: Swept;
-  #loop: Promise<void> | undefined;
 
   /** `sweepTemporary` removes what dead processes left half written; `swept` counts over the life of the process. */
   constructor(parts: Parts, swept: Swept, sweepTemporary: () => void = () => undefined) {
@@ -43,44 +43,31 @@ export class UploadSweeper implements AsyncDisposable {
 
   /** Sweeps once a minute until it is disposed of. */
   start(): void {
-    this.#loop ??= this.#sweepForever();
+    this.#rounds.start(this.#parts, SWEEP_MS, () => this.sweep(), "uploads could not be swept");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort();
-    await this.#loop;
+    await this.#rounds[Symbol.asyncDispose]();
   }
 
   async sweep(): Promise<void> {
     this.#sweepTemporary();
     const { clock, log, logger } = this.#parts;
     for (const upload of outstandingOf(log).due(clock.now(), MAX_SWEPT)) {
-      if (this.#stop.signal.aborted) return;
+      if (this.#rounds.signal.aborted) return;
       try {
         await this.#look(upload);
       } catch (error) {
-        if (this.#stop.signal.aborted) return;
+        if (this.#rounds.signal.aborted) return;
         outstandingOf(log).defer(upload, clock.now());
         logger.error({ digest: upload.artifact.digest, error }, "an upload could not be looked after");
       }
     }
   }
 
-  async #sweepForever(): Promise<void> {
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
-      try {
-        await this.#parts.clock.sleep(SWEEP_MS, signal);
-        await this.sweep();
-      } catch (error) {
-        if (!signal.aborted) this.#parts.logger.error({ error }, "uploads could not be swept");
-      }
-    }
-  }
-
   async #look(upload: Upload): Promise<void> {
     const { clock, log, store } = this.#parts;
-    const { signal } = this.#stop;
+    const { signal } = this.#rounds;
     const { artifact, isChunk, project } = upload;
     const outstanding = outstandingOf(log);
     // A manifest that was completed meanwhile took its chunks along.
@@ -106,7 +93,7 @@ export class UploadSweeper implements AsyncDisposable {
       project,
       artifact,
       retainUntil(this.#parts, project),
-      this.#stop.signal,
+      this.#rounds.signal,
     );
     if (checked.flaw !== undefined) {
       // Other bytes, or chunks that may still come.
@@ -116,7 +103,7 @@ export class UploadSweeper implements AsyncDisposable {
     const { committed } = await log.submit({
       admit: (reader) => ({ drafts: isWanted(reader, upload) ? [draftOf(upload)] : [], value: undefined }),
       project,
-      signal: this.#stop.signal,
+      signal: this.#rounds.signal,
     });
     outstanding.release(project, [digest, ...(checked.manifest?.chunks.map(idOf) ?? [])]);
     if (committed === null) return;
