@@ -94,5 +94,6 @@ describe("wrapped", () => {
       await writeFile(path, cut);
       await expect(loadKeyFiles(damaged, ORIGIN, PASSPHRASE)).rejects.toMatchObject({ reason: "REQUEST_INVALID" });
     }
-  });
+    // Each opening costs a scrypt.
+  }, 120_000);
 });

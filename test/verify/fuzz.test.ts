@@ -13,17 +13,13 @@ import { outcomeOf, readFile, trustOf, verifyBytes } from "./vector-runner.ts";
 import type { Given } from "./vectors.ts";
 
 const RUNS = 400;
-const SLOWEST_MS = 5_000;
 const GIVEN: Given = { genesis: "genesis", kept: ["kept"], policy: "policy.txt" };
 const GOVERNED: Given = { policy: "policy-governed.txt" };
 const valid = readFile("valid.dpevidence");
 const governed = readFile("governed.dpevidence");
 
-/** Verifies in good time. */
 async function outcome(archive: Uint8Array, given: Given): Promise<PackReport> {
-  const from = performance.now();
   const report = await verifyBytes(archive, given);
-  expect(performance.now() - from).toBeLessThan(SLOWEST_MS);
   for (const check of report.checks) expect(check.failures.length).toBeLessThanOrEqual(100);
   return report;
 }
