@@ -27,6 +27,7 @@ const HOSTILE = "no\n# heading | cell\n[link](http://evil) <script> `code`";
 let world: World;
 let caller: Caller;
 let version = "";
+let own = "";
 let foreign = "";
 
 beforeAll(async () => {
@@ -49,7 +50,7 @@ beforeAll(async () => {
   await world.bind("shared", "consumer", caller);
   const lab = new Lab(world, caller, "fraud");
   const schema = await lab.schema("s", [{ classes: ["pii"], name: "email", type: "string" }]);
-  await lab.dataset("tx", "rows", [], schema.record);
+  own = (await lab.dataset("tx", "rows", [], schema.record)).record;
   const run = await lab.running(lab.plan(["fraud/tx@v1", foreign], {}, { params: [{ key: "lr", value: "0.1" }] }));
   const file = await lab.output(run, "weights");
   await lab.batch(run, 1, {
@@ -150,7 +151,7 @@ it("gives an ML-BOM by the schema of CycloneDX 1.7, the same for the same state"
   expect(bom.metadata.component).toMatchObject({
     "bom-ref": version,
     modelCard: {
-      modelParameters: { datasets: [{ ref: expect.stringMatching(/^sha256:/) }, { ref: foreign }] },
+      modelParameters: { datasets: expect.arrayContaining([{ ref: own }, { ref: foreign }]) },
       quantitativeAnalysis: {
         performanceMetrics: [
           { type: "auc", value: "0.75" },
