@@ -1,8 +1,8 @@
 /**
  * Gives each applied record its own locked object. Owns the watermark `materialised`: every record below it exists. Runs behind the
  * commits, with as many writes in flight as the store takes without slowing down. While changes wait it gives way to them and writes
- * a tenth of the time, until half of the backlog is used or a record has waited for some seconds; then it takes all that the store
- * gives, and at the end of the backlog it pushes back on admission, so that publication never lags without bound.
+ * a tenth of the time, until a record has waited for some seconds. With half of the backlog used it takes all that the store gives, and
+ * at its end it pushes back on admission, so that publication never lags without bound.
  */
 import type { Index, IndexReader } from "../index/index.ts";
 import { assertDefined } from "../std/assert.ts";
@@ -167,10 +167,10 @@ export class Materialiser {
     if (failures.length > 0) throw failures[0] as Error;
   }
 
-  /** Far behind, the time that one write takes matters less than how many are done. */
+  /** With half of the backlog used, the time that one write takes matters less than how many are done. */
   get #isFarBehind(): boolean {
     const { backlogRecords = BACKLOG_RECORDS, index } = this.#options;
-    return index.watermark.size - this.size > backlogRecords / 2 || this.#waitedMs > LATE_MS;
+    return index.watermark.size - this.size > backlogRecords / 2 || this.#waitedMs > BACKLOG_MS / 2;
   }
 
   #width(): number {
@@ -178,7 +178,7 @@ export class Materialiser {
   }
 
   #givesWay(): boolean {
-    return this.#options.isBusy() && !this.#isFarBehind;
+    return this.#options.isBusy() && this.#waitedMs <= LATE_MS && !this.#isFarBehind;
   }
 
   async #one(reader: IndexReader, i: number): Promise<void> {
