@@ -88,7 +88,10 @@ export const STORE_UNSAFE = "store.unsafe";
 
 const PROBE_MS = 600_000;
 const GRACE_MS = 10_000;
+/** A fence gives up when another process wrote so many commits meanwhile, and for so long: who leads gives way when it next looks at the lease. */
 const FENCE_ATTEMPTS = 16;
+const FENCE_MS = 10_000;
+const MAX_FENCE_ATTEMPTS = 8_192;
 const LOOK_AGAIN_MS = 5;
 
 /** `writerId` is made here when absent; `before` is what a check of the notes found just now, when the caller made one. */
@@ -197,7 +200,11 @@ async function fence(
   accepted: TreeHead | undefined,
   signal: AbortSignal,
 ): Promise<Writer> {
-  for (let attempt = 0; attempt < FENCE_ATTEMPTS; attempt++) {
+  const begunMs = clock.monotonic();
+  let attempt = 0;
+  const isPatient = (): boolean =>
+    attempt < FENCE_ATTEMPTS || (attempt < MAX_FENCE_ATTEMPTS && clock.monotonic() - begunMs < FENCE_MS);
+  for (; isPatient(); attempt++) {
     const mine: Writer = { ...writer, epoch: applied.chain.epoch + 1 };
     const nowMs = clock.now();
     const batch = new Batch(applied);
@@ -215,7 +222,7 @@ async function fence(
   }
   throw new Violation(
     "writer.lost",
-    `another process wrote ${FENCE_ATTEMPTS} commits while this one tried to take over; stop it first`,
+    `another process wrote ${attempt} commits while this one tried to take over; stop it first`,
   );
 }
 
