@@ -506,7 +506,8 @@ class OpenLog implements Log {
       this.#stopped = undefined;
       this.#alarm = undefined;
       const { epoch } = this.#tenure;
-      this.#parts.options.logger.info({ epoch, writer: this.#tenure.writer }, "leading");
+      // Of a process that was started to lead, that it listens says so: the first line is that of its addresses.
+      this.#parts.options.logger[isTakeover ? "info" : "debug"]({ epoch, writer: this.#tenure.writer }, "leading");
       this.#tellRole();
       return this.#tenure;
     });

@@ -55,6 +55,8 @@ it("tells who was denied, and nobody else", async () => {
   const dir = join(folder.path, "ledger");
   const { token } = await initHome(dir);
   await using server = await startServer(dir);
+  // Whoever scripts against it takes both addresses from the first line.
+  expect(JSON.parse(server.lines[0] ?? "{}")).toMatchObject({ grpc: server.grpc, http: server.url, msg: "listening" });
   const admin = { DATAPILOT_PROJECT: "fraud", DATAPILOT_TOKEN: token, DATAPILOT_URL: server.url };
   const ok = async (...args: readonly string[]): Promise<string> => {
     const { code, stderr, stdout } = await datapilot([...args, "--json"], admin);
